@@ -59,14 +59,15 @@ def memory_file(
     """Create a file with ``content`` that is on no disk; yield its descriptor and a path to open it again.
 
     A child process that inherits the descriptor (``pass_fds``) can open the file by this path. Where the
-    system has no such files (``memfd_create``), the file is a :func:`private_file` in ``folder``. Raises
-    ``FilesError``.
+    system has or allows no such files (``memfd_create``), the file is a :func:`private_file` in ``folder``.
+    Raises ``FilesError``.
     """
-    if not hasattr(os, "memfd_create"):
+    try:
+        fd = os.memfd_create("igny8_backup")
+    except (AttributeError, OSError):  # the kernel can refuse them: vm.memfd_noexec in sysctl(8), seccomp
         with private_file(folder, b"".join(content), owner=owner) as (file, path):
             yield file.fileno(), path
         return
-    fd = os.memfd_create("igny8_backup")
     try:
         try:
             for block in content:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import FilesError
-from igny8_backup.streams.private_file import private_file
+from igny8_backup.streams.private_file import memory_file, private_file
 
 
 def test_private_file_is_private_and_leaves_nothing(tmp_path: Path) -> None:
@@ -28,3 +28,17 @@ def test_private_file_in_unusable_folder_raises(tmp_path: Path) -> None:
     raises = pytest.raises(FilesError, match="No private file could be created.*SCRATCH_DIR")
     with raises, private_file(tmp_path / "file" / "below"):
         pass
+
+
+def test_memory_file_is_on_disk_where_the_kernel_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(name: str) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with memory_file([b"one", b"two"], tmp_path) as (fd, path):
+        assert Path(path).read_bytes() == b"onetwo" and os.fstat(fd).st_mode & 0o777 == 0o600
+    monkeypatch.setattr(os, "memfd_create", refused)
+    with memory_file([b"one", b"two"], tmp_path) as (fd, path):
+        assert Path(path).read_bytes() == b"onetwo" and os.fstat(fd).st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == []
