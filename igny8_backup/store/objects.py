@@ -48,22 +48,21 @@ class LockedObjectError(StorageError):
 class Stored:
     """An object in storage, with its size in bytes and when it was written (UTC; ``None`` if unknown).
 
-    ``tag`` changes with every write of the object. It is empty if the storage has no tags. ``inode`` is the
-    number of the file in a folder, and 0 in other storages.
+    ``tag`` changes with every write of the object. It is empty if the storage has no tags. ``mtime_ns`` is
+    the time at which the file in a folder was written, in nanoseconds, and 0 in other storages.
     """
 
     key: str
     size: int
     modified: datetime | None
     tag: str = ""
-    inode: int = 0
+    mtime_ns: int = 0
 
     @property
     def written(self) -> str:
         """A text that changes if the object is written anew; empty if the storage does not tell."""
-        if self.inode and self.modified:
-            return f"{self.inode} {self.modified.isoformat()}"
-        return self.tag
+        # Inodes are left out: on sshfs and some network shares they change while nobody writes.
+        return str(self.mtime_ns) if self.mtime_ns else self.tag
 
 
 @dataclass(frozen=True)

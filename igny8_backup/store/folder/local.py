@@ -164,10 +164,10 @@ class LocalStore(Store):
                 continue
             with translated_errors(self.root, "list"):
                 try:
-                    found = entry.stat(follow_symlinks=False)
+                    file = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # finished or deleted since the folder was read
                     continue
-            yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), "", found.st_ino)
+            yield Stored(key, file.st_size, datetime.fromtimestamp(file.st_mtime, UTC), "", file.st_mtime_ns)
 
     def _list_dirs(self, folder: str) -> builtins.list[str]:
         self._require_root()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -71,6 +73,21 @@ def test_pack_that_changes_before_the_manifest_is_not_needed(
     assert "is dumped again, without this object" in machine.notes[0]
     assert kind(made) == FULL
     assert machine.read(ids(machine)[1]) == CHANGED
+
+
+def test_new_inodes_of_packs_are_no_change(machine: Host) -> None:
+    """As on a network share: they change with each mount, and while a backup runs."""
+
+    def move() -> None:
+        for key in machine.packs():
+            (path,) = machine.folder.rglob(key.rpartition("/")[2])
+            copy = shutil.copy2(path, path.with_suffix(".copy"))
+            os.replace(copy, path)
+
+    machine.dump(ARCHIVE)
+    move()
+    assert kind(machine.dump(CHANGED, before_check=move)) == INCREMENTAL
+    assert machine.notes == []
 
 
 def test_packs_that_change_twice_fail_the_part(machine: Host) -> None:
