@@ -198,7 +198,3 @@ def monitor_backups(ping: str = "") -> dict[str, Any]:
             hint = "Show all conditions: python manage.py monitor_backups."
             raise UnhealthyError(" ".join(health.problems()), unchanged="Nothing was changed.", hint=hint)
         return {"healthy": True, "conditions": len(health.conditions)}
-
-
-def _verified() -> str:
-    return "Nothing was changed. Results that were not stored yet are missing."
