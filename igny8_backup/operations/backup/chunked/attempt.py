@@ -15,13 +15,18 @@ from igny8_backup.chunks.runs import Index
 from igny8_backup.chunks.try_log import TryHeader, TryLog
 from igny8_backup.chunks.writer import ArchiveWriter
 from igny8_backup.common.filesystem import make_private
-from igny8_backup.errors import FilesError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_pack_key
 from igny8_backup.formats.lists import ListedObject, in_base64
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import ListReference, StoredObject
-from igny8_backup.operations.backup.chunked.plan import DumpPlan, log_path, map_path, tries_path
+from igny8_backup.operations.backup.chunked.plan import (
+    DumpPlan,
+    log_path,
+    map_path,
+    state_error,
+    tries_path,
+)
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 
@@ -56,7 +61,7 @@ class Attempt:
             if self.plan.kind == FULL and self.plan.due:
                 full_tries.add(tries_path(self._context, self._alias), self._id)
         except OSError as error:
-            raise _state_error(self._context, error) from None
+            raise state_error(self._context, error) from None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -76,7 +81,7 @@ class Attempt:
         try:
             index = writer.write(blocks)
         except OSError as error:
-            raise _state_error(self._context, error) from None
+            raise state_error(self._context, error) from None
         found = {name: item.pack for name, item in self.plan.allowed.items()} | self.new
         return index, tuple(sorted((found[name] for name in index.header.packs), key=lambda pack: pack.key))
 
@@ -209,11 +214,3 @@ def _renumbered(entries: Iterable[bytes], numbers: Sequence[int | None]) -> Iter
         old, offset, length = PLACE.unpack_from(entry, DIGEST_BYTES)
         if old < len(numbers) and (number := numbers[old]) is not None:
             yield entry[:DIGEST_BYTES] + PLACE.pack(number, offset, length)
-
-
-def _state_error(context: BackupContext, error: OSError) -> FilesError:
-    return FilesError(
-        f"The folder of maps of chunks in {context.config.state_dir} cannot be written: {error.strerror}.",
-        unchanged="This database is not in the backup.",
-        hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
-    )

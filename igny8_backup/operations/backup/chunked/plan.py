@@ -93,7 +93,7 @@ def plan_dump(
 
     ``forced`` is the kind of dump that the user demands, or empty. ``size`` is the size of the database in
     bytes. ``damaged`` are the keys of objects that are known to be damaged. Raises ``StorageError``, and
-    ``FilesError`` if the map of chunks cannot be read.
+    ``FilesError`` if the map of chunks cannot be read, or if a map of the last try cannot be written.
     """
     stored = list_packs(context, part.alias, damaged)
     found, why_full = _open_map(context, part.alias, bool(stored.listed))
@@ -118,7 +118,10 @@ def plan_dump(
         )
         if tried:
             log, packs = tried
-            tried_map = map_of_tried(log, packs, map_path(context, part.alias).parent)
+            try:
+                tried_map = map_of_tried(log, packs, map_path(context, part.alias).parent)
+            except OSError as error:
+                raise state_error(context, error) from None
             plan = replace(plan, tried=log, tried_map=tried_map, allowed={**packs, **plan.allowed})
     except BaseException:
         if found:
@@ -212,3 +215,12 @@ def _open_map(context: BackupContext, alias: str, needed: bool) -> tuple[ChunkMa
 def _unreadable(path: Path, error: OSError) -> FilesError:
     what = f"The map of chunks {path} cannot be read: {error.strerror}."
     return FilesError(what, hint="Check the permissions of IGNY8_BACKUP['STATE_DIR'].")
+
+
+def state_error(context: BackupContext, error: OSError) -> FilesError:
+    """Return the error of a dump whose map or log cannot be written to ``STATE_DIR``."""
+    return FilesError(
+        f"The folder of maps of chunks in {context.config.state_dir} cannot be written: {error.strerror}.",
+        unchanged="This database is not in the backup.",
+        hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
+    )

@@ -11,7 +11,7 @@ import pytest
 from igny8_backup.catalog.annotations import write_marks
 from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
-from igny8_backup.errors import StorageError
+from igny8_backup.errors import FilesError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.documents.annotations import Mark
@@ -127,3 +127,15 @@ def test_packs_of_a_killed_run_are_used_by_the_next(
     assert kind(differential) == DIFFERENTIAL
     assert bool({pack.key for pack in differential.packs} & set(left)) == (first == FULL)
     assert [machine.read(backup_id) for backup_id in ids(machine)[-3:]] == [CHANGED, TWICE, TWICE]
+
+
+def test_folder_of_maps_that_cannot_be_written_fails_the_part(machine: Host) -> None:
+    def blocks() -> Blocks:
+        yield ARCHIVE
+        raise Killed
+
+    with pytest.raises(Killed):
+        machine.dump(ARCHIVE, blocks=blocks)
+    machine.map.with_suffix(".tried").mkdir()
+    with pytest.raises(FilesError, match="maps of chunks in .* cannot be written"):
+        machine.dump(ARCHIVE)
