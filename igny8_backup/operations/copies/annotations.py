@@ -8,6 +8,7 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.acceptance import Acceptance
 from igny8_backup.formats.documents.annotations import Annotations
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.documents import copy_document
@@ -26,7 +27,8 @@ def copy_annotations(
     only, so the pin of the copy is a new one with the same reason, signed by this host. If the pin of the
     backup has no trusted signature, neither has that of the copy; both hold. The end of a pin, and the
     withdrawal of an acceptance, are not copied: whoever may delete objects in one storage must not
-    weaken another. Raises ``IdentityError`` and ``StorageError``.
+    weaken another. Nor is an acceptance that would not count there: it would replace one that does. Raises
+    ``IdentityError`` and ``StorageError``.
     """
     notes = inventory.annotations.get(entry.id, Annotations())
     there = held.annotations.get(entry.id, Annotations())
@@ -35,8 +37,17 @@ def copy_annotations(
             store_signed(copy, keys.pin_key(entry.id), PIN, notes.pin)
         else:
             copy.store.put_small(keys.pin_key(entry.id), records.to_json(notes.pin))
-    if notes.acceptance and notes.acceptance != there.acceptance:
+    if notes.acceptance and notes.acceptance != there.acceptance and _counts(notes.acceptance, copy, held):
         copy_document(source, copy, keys.acceptance_key(entry.id), ACCEPTANCE)
+
+
+def _counts(acceptance: Acceptance, copy: BackupContext, held: Inventory) -> bool:
+    """Return whether an acceptance is about the manifest that the copy has, which a rotation may change."""
+    trust = copy.config.trust
+    there = next((item for item in held.entries if item.id == acceptance.id), None)
+    if there is None or not trust.required:
+        return True
+    return there.is_described_by(acceptance.manifest_sha256, ACCEPTANCE, trust)
 
 
 def _is_pin_trusted(source: BackupContext, entry: Entry) -> bool:

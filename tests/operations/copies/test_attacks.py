@@ -169,6 +169,25 @@ def test_copy_gets_the_pin_and_the_acceptance_that_its_backup_got_later(
         assert [entry.id for entry in context.catalog.entries()] == [newer.id]
 
 
+def test_acceptance_of_a_rotated_backup_does_not_replace_one_that_counts_in_the_copy(
+    places: Places, copied: Manifest
+) -> None:
+    with places.at("storage") as context:
+        accept(context, copied.id, "counted by hand", ("sites",))
+        assert copy_all(context).complete
+        document = records.to_json(replace(copied, replaces=(manifest_digest(context, copied.id),)))
+        signing_key = context.load_signing_key()
+        assert signing_key
+        store_signature(context.store, signing_key, keys.manifest_key(copied.id), MANIFEST, document)
+        context.store.put_small(keys.manifest_key(copied.id), document)
+    with places.at("storage") as context:
+        accept(context, copied.id, "counted again", ("sites",))
+        assert copy_all(context).complete
+    with places.at("offsite") as context:
+        notes = read_history(context).annotations[copied.id]
+    assert notes.acceptance and [part.reason for part in notes.acceptance.parts] == ["counted by hand"]
+
+
 def test_copy_of_an_unsigned_pin_is_unsigned(places: Places, copied: Manifest) -> None:
     planted = Pin(schema=1, id=copied.id, reason="keep it", pinned=copied.started)
     with places.at("storage") as context:
