@@ -7,6 +7,7 @@ If both are installed, Django uses psycopg 3, and so does this module. :func:`co
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 5
 """Time limit in seconds for the server to cancel a statement after an interrupt."""
+CANCEL_PAUSE = 0.5
+"""Seconds after which a request to cancel is repeated."""
 
 _T = TypeVar("_T")
 
@@ -190,20 +193,28 @@ class _Psycopg2Session(_DriverSession):
         done: Future[_T] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 done.set_result(work())
             except BaseException as error:
                 done.set_exception(error)
 
-        threading.Thread(target=run, name="igny8_backup-statement", daemon=True).start()
         try:
+            threading.Thread(target=run, name="igny8_backup-statement", daemon=True).start()
             return done.result()
         except BaseException:
-            if not done.done():
-                self._connection.cancel()
-                with suppress(TimeoutError):
-                    done.exception(CANCEL_SECONDS)
+            if not done.cancel():  # it runs, or has ended
+                self._cancel(done)
             raise
+
+    def _cancel(self, running: Future[_T]) -> None:
+        """Cancel the statement of ``running``, repeatedly: a request before it begins has no effect."""
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while not running.done() and time.monotonic() < deadline:
+            self._connection.cancel()
+            with suppress(TimeoutError):
+                running.exception(CANCEL_PAUSE)
 
     def fetch_text(self, name: str, count: int) -> TextResult:
         import psycopg2.extensions

@@ -71,10 +71,18 @@ def start(source: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
     )
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return the output and the errors of ``process``. Kill it if it does not end."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def test_connect_imports_only_the_driver_of_django(environment: dict[str, str]) -> None:
     source = "print(*session.execute('SELECT 1, %s::text', ['a %']).fetchone()); session.close()"
     with start(source, environment) as process:
-        output, error = process.communicate(timeout=60)
+        output, error = finish(process)
     assert (output, error) == ("1 a %\n", "")
 
 
@@ -94,9 +102,32 @@ except KeyboardInterrupt:
             assert process.poll() is None
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGINT)
-        output, error = process.communicate(timeout=60)
+        output, error = finish(process)
     assert (output, error) == ("usable\n", "")
     assert stage.sql(query) == [(0,)]
+
+
+@pytest.mark.parametrize("environment", ["psycopg2"], indirect=True)
+def test_execute_interrupted_while_its_thread_starts_cancels_the_statement(
+    environment: dict[str, str],
+) -> None:
+    source = """
+import signal, threading
+start = threading.Thread.start
+def start_and_interrupt(thread):
+    start(thread)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread.start = start_and_interrupt
+try:
+    session.execute("SELECT pg_sleep(600)")
+except KeyboardInterrupt:
+    threading.Thread.start = start
+    print(session.execute("SELECT 'usable'").fetchone()[0])
+    session.close()
+"""
+    with start(source, environment) as process:
+        output, error = finish(process)
+    assert (output, error) == ("usable\n", "")
 
 
 def test_execute_returns_values_of_all_types_in_use(stage: Stage) -> None:
