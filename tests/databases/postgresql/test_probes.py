@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from demo.server import PostgresServer
@@ -11,7 +12,7 @@ from demo.server import PostgresServer
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.postgresql.probes import MOST_ROWS, ask
 from igny8_backup.databases.values import Answers
-from igny8_backup.errors import ToolError
+from igny8_backup.errors import DatabaseError, ToolError
 from tests.databases.stage import Stage, ask_during_dump
 from tests.services.postgres import open_session
 
@@ -128,3 +129,11 @@ def test_dump_whose_questions_fail_continues(stage: Stage) -> None:
     assert found.tables == ("public.item", "public.part") and found.row_counts == {}
     assert "too many connections for role" in found.uncounted["public.item"]
     assert found.unasked.keys() == SUM.keys()
+
+
+def test_watch_over_a_dump_leaves_it_the_last_session(stage: Stage) -> None:
+    """Three sessions are enough for a backup: that of the lock, the exporter and ``pg_dump``."""
+    role = stage.make_role("three", "LOGIN CONNECTION LIMIT 3 IN ROLE pg_read_all_data")
+    engine = stage.engine_with(USER=role)
+    with pytest.raises(DatabaseError, match="may open 3 sessions .* 4 are needed"):
+        engine.waiting_sessions(60, Event())

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from threading import Event
 
 from igny8_backup.databases.postgresql.connections.connection import Connection
+from igny8_backup.databases.postgresql.roles.limits import (
+    SESSIONS,
+    SESSIONS_IN_DATABASE,
+    limit_blockers,
+)
 from igny8_backup.databases.session import Session
+from igny8_backup.errors import DatabaseError
 
 LOOKS = 4
 """How often waiting sessions are looked for, within the time after which a dump ends."""
@@ -58,6 +64,11 @@ class DumpSessions:
     def waiting(self, seconds: float, closed: Event) -> str:
         """Implement ``Engine.waiting_sessions``."""
         with self._source.open() as session:
+            # The session must not be the one that pg_dump lacks then.
+            needed, in_database = SESSIONS + 1, SESSIONS_IN_DATABASE + 1
+            if limits := limit_blockers(session, session.dbname, needed=needed, in_database=in_database):
+                text, _, remedy = limits[0].partition(": ")
+                raise DatabaseError(f"{text}.", hint=f"{remedy[0].upper()}{remedy[1:]}")
             while not closed.wait(seconds / LOOKS):
                 found = session.execute(_WAITING, {**self._own(), "seconds": seconds}).fetchall()
                 if found:
