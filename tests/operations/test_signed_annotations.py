@@ -112,6 +112,22 @@ def test_check_without_a_trusted_signature_proves_nothing(site: Site, signs: str
         assert not found.proven and depth in found.doubts[0]
 
 
+def test_acceptance_by_a_host_that_may_not_sign_it_replaces_none_of_later_backups(
+    site: Site, trees: tuple[Path, Path]
+) -> None:
+    site.back_up()
+    for root in trees:
+        for name in ("a", "b"):
+            (root / name / "page").unlink()
+    second, third = site.back_up(), site.back_up()
+    with site.reader("web") as context:
+        accept(context, third.id, "moved away", ("uploads",))
+    with site.reader("stranger") as context:
+        accept(context, second.id, "moved away", ("sites",))
+        found = notes_of(context, third).acceptance
+    assert found and [part.name for part in found.parts] == ["uploads"]
+
+
 def test_check_without_trusted_keys_counts_unsigned(site: Site) -> None:
     manifest = site.back_up(signs="")
     with site.reader(trusts=[]) as context:

@@ -9,10 +9,10 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.acceptance import Acceptance, AcceptedPart, JudgedPart
 from igny8_backup.formats.documents.annotations import SCHEMA, Annotations
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.history.documents import manifest_digest, store_signed
+from igny8_backup.operations.history.documents import manifest_digest, store_signed, why_unsigned
 from igny8_backup.operations.history.read import History, untrusted_in
 from igny8_backup.retention.policy import Part
-from igny8_backup.signing.trust import ACCEPTANCE
+from igny8_backup.signing.trust import ACCEPTANCE, part_token
 from igny8_backup.standing import Standings, judge, judge_again
 
 
@@ -24,7 +24,8 @@ def store_acceptance(
     Later copies of the databases and trees whose acceptance changes are judged again. Where the verdict
     changes, the acceptance of the later backup records the copy with which it was compared, because the
     backup ``backup_id`` may be removed one day. The records of later backups are stored first: if this
-    function is interrupted, the command can be repeated. Raises ``IdentityError`` and ``StorageError``.
+    function is interrupted, the command can be repeated. Those that ``TRUSTED`` would reject are left
+    out. Raises ``IdentityError`` and ``StorageError``.
     """
     before = _acceptance(history, backup_id)
     made = replace(before, parts=parts)
@@ -33,14 +34,18 @@ def store_acceptance(
     judged: defaultdict[str, list[JudgedPart]] = defaultdict(list)
     for kind, name in {(item.kind, item.name) for item in changed}:
         part = Part(host=host, kind=kind, name=name)
-        again = judge_again(
+        found = judge_again(
             history.standings, _judge_after(context, history, made, part), part, since=backup_id
         )
-        for later, baseline in again.items():
+        for later, baseline in found.items():
             judged[later].append(JudgedPart(kind=kind, name=name, baseline=baseline))
     trusted = {entry.id for entry in history.entries if entry.manifest and not entry.untrusted}
     for later in sorted(trusted & judged.keys(), reverse=True):
-        _store(context, _with_judged(_acceptance(history, later), judged[later]))
+        again = _with_judged(_acceptance(history, later), judged[later])
+        named = [part_token(item.kind, item.name) for item in again.parts]
+        named += [part_token(item.kind, item.name) for item in again.judged]
+        if not why_unsigned(context, ACCEPTANCE, host, named):  # it may replace one that counts
+            _store(context, again)
     _store(context, made)
     return made if made.parts or made.judged else None
 
