@@ -69,13 +69,15 @@ def is_excused(run: RunRecord, runs: Sequence[RunRecord], now: datetime) -> bool
 
     ``runs`` are all runs, newest first. A run that gave up waiting for the lock, was skipped or yielded is
     excused if another run of its host has backed up the same databases and trees meanwhile. A skip or a yield
-    is also excused if the run before it did not end in the same way.
+    is also excused if the run before it, of one of these databases and trees, did not end in the same way.
     """
     if run.outcome not in NOT_DONE:
         return False
     of_host = [item for item in runs if item.host == run.host]
     if run.outcome != LOCKED:
-        before = (item for item in of_host if item.started < run.started and not item.is_alive(now))
+        asked = set(run.requested)
+        same = (item for item in of_host if asked.intersection(item.requested))
+        before = (item for item in same if item.started < run.started and not item.is_alive(now))
         previous = next(before, None)
         if previous is None or previous.outcome != run.outcome:
             return True

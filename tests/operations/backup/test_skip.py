@@ -72,6 +72,8 @@ def test_skip_is_excused_unless_the_run_before_was_skipped_too(context: BackupCo
     now = second.started + timedelta(minutes=1)
     assert is_excused(first, [first, complete], now)
     assert not is_excused(second, [second, first, complete], now)
+    between = replace(later(1), id="other", requested=("uploads",))
+    assert not is_excused(second, [second, between, first, complete], now), "it did not back up the tree"
     assert is_excused(second, [later(3), second, first, complete], now), "another run has made the backup"
     elsewhere = replace(first, host="web-2")
     assert is_excused(second, [second, elsewhere, complete], now), "another host was skipped"
