@@ -7,6 +7,7 @@ over and gives them their owners (``TreeWriter.take_over``). Entry point: ``hand
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,8 @@ def handed_over(account: Account, staging: MadeFolder, records: Path) -> Iterato
             os.fchown(fds[1], -1, account.gid)
             os.fchmod(fds[1], 0o710)
             os.fchown(fds[0], account.uid, account.gid)
+            if os.fstat(fds[0]).st_uid != account.uid:  # some mounts, such as vfat with "quiet", ignore it
+                raise OSError(errno.EPERM, "the file system keeps its owner")
         except OSError as error:
             raise FilesError(
                 f"The user {account.name} (RESTORE_USER) cannot be given {staging.path}: {error.strerror}.",

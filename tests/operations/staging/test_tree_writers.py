@@ -23,7 +23,10 @@ from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, r
 from igny8_backup.operations.restore.planning.plan import RestoreRequest
 from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.restore.run import RestoreSession
+from igny8_backup.streams.account import find_account
+from igny8_backup.trees.extract.handover import handed_over
 from igny8_backup.trees.extract.writer import TreeWriter
+from igny8_backup.trees.fs.safe_dirs import MadeFolder
 from igny8_backup.trees.model.records import Record
 from tests.operations.restore.test_tree import children
 
@@ -156,3 +159,17 @@ def test_root_gives_away_no_file_that_the_user_did_not_write(
         writer.take_over([record], UID)
     assert isinstance(raised.value, IntegrityError | FilesError)
     assert other.stat().st_uid != 1234 and other.stat().st_mode & 0o777 != 0o666
+
+
+def test_folder_on_a_file_system_without_owners_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise every file would seem to be damaged, because it does not belong to the user."""
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: None)
+    account = find_account(USER)
+    assert account
+    with (
+        pytest.raises(FilesError, match="cannot be given .*keeps its owner.*Remove RESTORE_USER"),
+        handed_over(account, MadeFolder(tmp_path, tmp_path), tmp_path),
+    ):
+        pass
