@@ -106,7 +106,13 @@ def _as_own(own: Status, written: Status | None) -> Kept:
         failed = [item for item in written.conditions if item.name in _REMEMBERED and not item.ok]
         named = {(item.name, item.of) for item in failed}
         rest = (item for item in own.conditions if (item.name, item.of) not in named)
-        own = replace(own, host=written.host, restores=written.restores, conditions=(*rest, *failed))
+        own = replace(
+            own,
+            host=written.host,
+            restores=written.restores,
+            conditions=(*rest, *failed),
+            problem=written.problem,
+        )
     return Kept(status=own, source="the storage, which this web process has read itself")
 
 

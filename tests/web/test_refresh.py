@@ -90,15 +90,24 @@ def test_page_never_waits_for_the_storage_that_its_process_reads(
     assert 0 < own <= GatedStorage.listings, "no more requests than those of monitor_backups"
 
 
-def test_loss_that_only_the_host_of_the_backups_remembers_stays_on_the_page(
+def test_what_only_the_host_of_the_backups_knows_stays_on_the_page(
     client: Client, gate: threading.Event
 ) -> None:
-    text = "gone, although prune_backups did not remove them: 20200101T000000Z-000000"
-    lost = StatusCondition(name="lost", of="host web-1", ok=False, text=text)
+    gone = "gone, although prune_backups did not remove them: 20200101T000000Z-000000"
+    lost = StatusCondition(name="lost", of="host web-1", ok=False, text=gone)
     old = healthy(NOW)
-    keep_status(get_config(), replace(old, read=NOW - timedelta(hours=5), conditions=(*old.conditions, lost)))
+    failed = replace(
+        old,
+        read=NOW - timedelta(hours=5),
+        conditions=(*old.conditions, lost),
+        problem="Web-1 cannot reach the bucket.",
+        problem_at=NOW - timedelta(hours=1),
+    )
+    keep_status(get_config(), failed)
     gate.set()
-    assert text[1:] in wait_for(client, "which this web process has read itself")
+    text = wait_for(client, "which this web process has read itself")
+    assert gone[1:] in text and "Web-1 cannot reach the bucket." in text
+    assert "Since then the storage could not be read" not in text
 
 
 def test_fresh_status_is_not_read_again(client: Client, gate: threading.Event) -> None:
