@@ -149,7 +149,8 @@ def measure(folder: Path, backups: int, packs: int, *, on_s3: bool) -> dict[str,
 def _measure_all(on_s3: bool) -> dict[str, Any]:
     from igny8_backup.operations.backup.suspects import SizeCheck
     from igny8_backup.operations.context import open_context
-    from igny8_backup.operations.history.read import read_history, select_copies
+    from igny8_backup.operations.history.read import read_history
+    from igny8_backup.operations.history.select_copies import select_copies
     from igny8_backup.operations.maintain.prune import prune
     from igny8_backup.operations.monitor.run import monitor
 

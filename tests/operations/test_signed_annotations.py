@@ -27,7 +27,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import manifest_digest, store_signed
-from igny8_backup.operations.history.read import read_history, select_copies
+from igny8_backup.operations.history.read import read_history
+from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.accept import accept
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.pin import pin

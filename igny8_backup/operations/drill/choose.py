@@ -9,6 +9,7 @@ from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.newest_copies import Choice, expected_manifests, newest_copies
 from igny8_backup.operations.history.read import History, read_history
+from igny8_backup.operations.read.snapshot import read_current
 from igny8_backup.operations.verify.run import newest_backup
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing import SAFETY
@@ -27,7 +28,7 @@ def choose(context: BackupContext, backup_id: str) -> tuple[list[Choice], tuple[
     ``StorageError``.
     """
     if backup_id:
-        manifest = context.catalog.get(backup_id)
+        manifest = read_current(context, backup_id)
         parts = tuple(part_keys(manifest))
         if not parts:
             raise UsageError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from igny8_backup.common.filesystem import sync
 from igny8_backup.errors import FilesError, UsageError, adding_context
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.operations.restore.planning.preflight import check_objects
 from igny8_backup.operations.selection import ALL, DB, BaseRequest, select_parts
@@ -43,12 +43,12 @@ def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveR
     ``FilesError`` if the file cannot be written; the errors of ``open_dump``. After an error, no unfinished
     file is left.
     """
-    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    given = read_given(context, request.backup_id)
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
         chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"
         raise UsageError(f"--archive takes exactly one database, but {chosen}.", hint="Give --only ALIAS.")
-    selected, _ = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
+    selected = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
     ((manifest, part),) = selected.databases
     context.require_genuine(manifest)
     identities = context.identities(request.identity_file, needed=manifest.encrypted)

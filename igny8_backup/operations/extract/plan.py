@@ -16,7 +16,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.database import DatabaseCopy, create_copy, plan_copy
 from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
-from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.restore.planning.plan import Space
 from igny8_backup.operations.restore.planning.preflight import check_objects
@@ -89,12 +89,12 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
     already.
     """
     _check(request)
-    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    given = read_given(context, request.backup_id)
     aliases, names = select_parts(context.config, _only(request), given)
     aliases = aliases if request.to_database else ()
     names = names if request.to_dir else ()
     _check_parts(request, aliases, names)
-    selected, _ = select_copies(context, given, databases=aliases, trees=names, from_host=request.from_host)
+    selected = select_copies(context, given, databases=aliases, trees=names, from_host=request.from_host)
     manifests = [manifest for manifest, _ in (*selected.databases, *selected.trees)]
     for manifest in manifests:
         context.require_genuine(manifest)

@@ -1,29 +1,23 @@
-"""Read all backups in storage, and judge which copies of databases and trees can be relied on.
-
-:func:`read_history` reads and judges all backups; :func:`select_copies` selects those that a restore reads.
-"""
+"""Read all backups in storage, and judge which copies of databases and trees can be relied on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 
 from igny8_backup.catalog.annotations import read_annotations, read_old_damage
 from igny8_backup.catalog.backups import Entry
-from igny8_backup.catalog.select import Selection, select
 from igny8_backup.catalog.stored_checks import StoredCheck, checks_that_count, read_checks, reported_damage
-from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.documents.annotations import UNREADABLE, Annotations, Check, ObjectDamage
+from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import absent_objects, altered_manifests, damaged_lists
 from igny8_backup.operations.history.seen import Vanished, compare_and_remember, read_seen, with_seen_spots
 from igny8_backup.operations.read.snapshot import take_snapshot, unlisted_folders
-from igny8_backup.standing import DAMAGED, CopyStanding, Standings, judge
+from igny8_backup.standing import Standings, judge
 from igny8_backup.standing.damage import DamageFinder
 
 
@@ -189,61 +183,3 @@ def _all_checks(context: BackupContext) -> Iterable[list[StoredCheck]]:
     listed = [item.key for item in store.list(keys.BACKUPS)]
     now, memory = context.clock(), context.known_manifests
     return read_checks(store, trust=trust, entries=entries, listed=listed, now=now, known=memory).values()
-
-
-def _without_spared_damage(context: BackupContext, history: History) -> Standings:
-    """Return the standings. Damage does not count if a restore can read the objects from another storage."""
-    if not context.spares.openers:
-        return history.standings
-    objects = {item.key: item for manifest in history.manifests for item in manifest.objects()}
-
-    @cache
-    def spared(key: str) -> bool:
-        return key in objects and context.spares.has(objects[key])
-
-    def judged(copy: CopyStanding) -> CopyStanding:
-        if not copy.damage or not all(d.kind != UNREADABLE and spared(d.key) for d in copy.damage):
-            return copy
-        return replace(copy, damage=(), unfit=tuple(one for one in copy.unfit if one.kind != DAMAGED))
-
-    return Standings(tuple(map(judged, history.standings.copies)))
-
-
-def select_copies(
-    context: BackupContext,
-    given: Manifest | None,
-    *,
-    databases: tuple[str, ...],
-    trees: tuple[str, ...],
-    from_host: str = "",
-) -> tuple[Selection, list[Manifest]]:
-    """Select the copies that a restore reads; return them and the manifests from which they were selected.
-
-    The ``trees`` are those of this host, or of ``from_host`` if given. ``given`` is the backup that the user
-    named. Its copies are selected even if they cannot be relied on, with a note that says so.
-
-    Raises the errors of :func:`~igny8_backup.catalog.select.select`, and ``StorageError``.
-    """
-    standings = None
-    try:
-        history = read_history(context)
-        pool, standings = history.manifests, _without_spared_damage(context, history)
-    except StorageError as error:
-        if given is None:
-            raise
-        context.progress.note(
-            f"It is not known whether backup {given.id} can be relied on, because the storage could not be"
-            f" read completely. {error}"
-        )
-    if given is not None:
-        pool = [given]
-    selected = select(
-        pool,
-        databases=databases,
-        trees=trees,
-        host=context.config.host,
-        from_host=from_host,
-        wanted=given,
-        standings=standings,
-    )
-    return selected, pool

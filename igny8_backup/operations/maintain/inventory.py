@@ -9,7 +9,6 @@ from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.checked import PartCheck, part_checks
 from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
-from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import DRILLED, Annotations
 from igny8_backup.formats.documents.run_record import NOT_DONE, RunRecord, is_excused
@@ -21,7 +20,7 @@ from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.maintain.blocked_parts import hint, is_retired
 from igny8_backup.operations.maintain.future_dates import find_future_dates
 from igny8_backup.operations.maintain.sharing import sources_of
-from igny8_backup.operations.read.snapshot import forget_changed, take_snapshot, without_snapshot
+from igny8_backup.operations.read.snapshot import read_until_settled
 from igny8_backup.retention import policy as retention
 from igny8_backup.retention.policy import Backup, Part, Plan
 
@@ -206,16 +205,14 @@ def read_settled(context: BackupContext) -> tuple[BackupContext, Inventory]:
     Manifests may be kept in ``STATE_DIR``. Those with the newest good copy of a database or tree, which let
     retention remove older copies, are read from the storage. If one has changed, everything is read anew.
     """
-    for _ in range(5):
-        context = take_snapshot(context)
-        found = _read_once(context)
+
+    def read(snapshot: BackupContext) -> tuple[Inventory, list[Entry]]:
+        found = _read_once(snapshot)
         parts = {copy.part for copy in found.standings.copies}
         newest = {copy.backup_id for copy in map(found.standings.newest_fit, parts) if copy}
-        if not forget_changed(context, [item for item in found.entries if item.id in newest]):
-            return context, found
-        context = without_snapshot(context)
-    what = f"The manifests in {context.store.describe()} change while they are read."
-    raise StorageError(what, hint="Find out who writes to the storage, then try again.")
+        return found, [item for item in found.entries if item.id in newest]
+
+    return read_until_settled(context, read)
 
 
 def _read_once(context: BackupContext) -> Inventory:

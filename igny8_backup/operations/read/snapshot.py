@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
+from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a storage is read whose manifests change meanwhile."""
 
 
 def take_snapshot(context: BackupContext) -> BackupContext:
@@ -34,22 +42,46 @@ def unlisted_folders(context: BackupContext) -> dict[str, str]:
     return context.store.unlisted if isinstance(context.store, SnapshotStore) else {}
 
 
-def forget_changed(context: BackupContext, entries: Sequence[Entry]) -> bool:
+def read_current(context: BackupContext, backup_id: str) -> Manifest:
+    """Read the manifest of a backup from the storage, and forget its documents in ``STATE_DIR``.
+
+    So whatever is found there, later snapshots show it too. Raises ``UsageError`` if the id is unknown,
+    ``IntegrityError`` if the manifest is damaged, and ``StorageError``.
+    """
+    _cache(context).forget(keys.backup_folder(backup_id))
+    return without_snapshot(context).catalog.get(backup_id)
+
+
+def read_until_settled(
+    context: BackupContext, read: Callable[[BackupContext], tuple[T, Iterable[Entry]]]
+) -> tuple[BackupContext, T]:
+    """Call ``read`` with a snapshot of the storage; return the snapshot, and what ``read`` has found.
+
+    ``read`` also returns the backups on which decisions are based. Their manifests, which may have come from
+    ``STATE_DIR``, are read from the storage. If one has changed, ``read`` is called with a new snapshot.
+
+    Raises the errors of ``read``, and ``StorageError`` if manifests change again and again.
+    """
+    for _ in range(ATTEMPTS):
+        context = take_snapshot(context)
+        found, entries = read(context)
+        if not _forget_changed(context, list(entries)):
+            return context, found
+        context = without_snapshot(context)
+    what = f"The manifests in {context.store.describe()} change while they are read."
+    raise StorageError(what, hint="Find out who writes to the storage, then try again.")
+
+
+def _forget_changed(context: BackupContext, entries: list[Entry]) -> bool:
     """Read the manifests of ``entries`` from the storage itself; return whether any is another one now.
 
-    Its documents in ``STATE_DIR`` are forgotten, so that the next snapshot reads them. Raises
-    ``StorageError`` if the storage cannot be used.
+    The documents of changed backups in ``STATE_DIR`` are forgotten, so that the next snapshot reads them.
     """
     current = {entry.id: entry for entry in without_snapshot(context).catalog.entries(e.id for e in entries)}
     changed = [entry.id for entry in entries if _state(current.get(entry.id)) != _state(entry)]
     for backup_id in changed:
-        forget_documents(context, backup_id)
+        _cache(context).forget(keys.backup_folder(backup_id))
     return bool(changed)
-
-
-def forget_documents(context: BackupContext, backup_id: str) -> None:
-    """Forget what this host has kept of the documents of a backup, so that they are read from the storage."""
-    _cache(context).forget(keys.backup_folder(backup_id))
 
 
 def _cache(context: BackupContext) -> DocumentCache:
@@ -57,5 +89,5 @@ def _cache(context: BackupContext) -> DocumentCache:
 
 
 def _state(entry: Entry | None) -> tuple[str, str, str] | None:
-    """Return what must not change while a backup justifies the removal of others."""
+    """Return what must not change while decisions are based on a backup."""
     return (entry.manifest_sha256, entry.problem, entry.untrusted) if entry else None

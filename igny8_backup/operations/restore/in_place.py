@@ -22,8 +22,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
-from igny8_backup.operations.history.read import select_copies
 from igny8_backup.operations.history.safety_copies import remember_in_place
+from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.operations.restore import hooks
@@ -101,12 +101,12 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     Raises the errors of ``plan_restore``. Also raises ``UsageError`` unless the request chooses exactly one
     database, which must exist and be a PostgreSQL database.
     """
-    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    given = read_given(context, request.backup_id)
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
         chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"
         raise UsageError(f"--in-place takes exactly one database, but {chosen}.", hint="Give --only ALIAS.")
-    selected, _ = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
+    selected = select_copies(context, given, databases=aliases, trees=(), from_host=request.from_host)
     ((manifest, part),) = selected.databases
     identities = context.identities(request.identity_file, needed=manifest.encrypted)
     details = read_details(context, manifest, identities).database(part.alias)

@@ -21,7 +21,7 @@ from igny8_backup.operations.history.documents import note_unsigned
 from igny8_backup.operations.history.newest_copies import expected_manifests, newest_copies
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.read import reported_objects
-from igny8_backup.operations.read.snapshot import forget_documents
+from igny8_backup.operations.read.snapshot import read_current
 from igny8_backup.operations.staging.origin import judge_origin, require_safe
 from igny8_backup.operations.verify.all_results import AllVerified, shared_damage
 from igny8_backup.operations.verify.older_packs import choose_older_packs, remember_share
@@ -44,7 +44,6 @@ def verify(
     ``ToolTooOldError``, and ``RefusedError`` if ``pg_restore`` is not safe enough for the backup.
     """
     backup_id = request.backup_id or newest_backup(context)
-    forget_documents(context, backup_id)  # other commands must see what this one sees
     manifest = _read_manifest(context, backup_id)
     with ExitStack() as stack:
         shared = shared or stack.enter_context(closing(SharedResults()))
@@ -195,7 +194,7 @@ def _require_safe_programs(context: BackupContext, manifest: Manifest, shared: S
 def _read_manifest(context: BackupContext, backup_id: str) -> Manifest:
     """Read the manifest. Raises ``IntegrityError`` if it is missing, although a run wrote it."""
     try:
-        return context.catalog.get(backup_id)
+        return read_current(context, backup_id)
     except UsageError:
         run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
         if run and run.stored_manifest and is_lost(context, backup_id):

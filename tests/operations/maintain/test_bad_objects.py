@@ -20,7 +20,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
-from igny8_backup.operations.history.read import read_history, select_copies
+from igny8_backup.operations.history.read import read_history
+from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.orphans import find_orphans
 from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import prune
@@ -161,7 +162,7 @@ def test_folder_that_cannot_be_listed_stops_nothing_and_keeps_what_it_may_hold(
     result = prune(context)
     assert (result.removed, result.swept, result.complete) == ((), (), False)
     assert all(f"{place}/" in block.reason and "\n" not in block.reason for block in result.plan.blocked)
-    selected, _ = select_copies(context, None, databases=(), trees=("sites",))
+    selected = select_copies(context, None, databases=(), trees=("sites",))
     assert [manifest.id for manifest, _ in selected.trees] == [stored.newer]
     assert not monitor(context).failed[0].of.startswith("storage"), "the storage itself works"
 
@@ -177,7 +178,7 @@ def test_bad_object_stops_nothing(stored: Storage, bad: str) -> None:
     assert {item.id for item in history.entries if item.manifest} == {stored.older, stored.newer}
     (unreadable,) = (item for item in history.entries if not item.manifest)
     assert unreadable.id == FIRST and unreadable.problem and "\n" not in unreadable.problem
-    selected, _ = select_copies(context, None, databases=(), trees=("sites",))
+    selected = select_copies(context, None, databases=(), trees=("sites",))
     assert [manifest.id for manifest, _ in selected.trees] == [stored.newer]
     assert choose(context, "")[0][0].manifest.id == stored.newer
     assert not monitor(context).failed[0].of.startswith("storage"), "the storage itself works"

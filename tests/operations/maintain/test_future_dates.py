@@ -17,7 +17,7 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
-from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.prune import PruneResult, prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder
@@ -74,7 +74,7 @@ def future(result: PruneResult) -> str:
 def test_backup_dated_in_the_future_is_never_the_newest(nightly: BackupContext, clock: Clock) -> None:
     first, second = night(nightly, clock), night(nightly, clock)
     ahead = copy_dated(nightly, first, clock.now + timedelta(days=400))
-    selected, _ = select_copies(nightly, None, databases=(), trees=("sites",))
+    selected = select_copies(nightly, None, databases=(), trees=("sites",))
     assert [manifest.id for manifest, _ in selected.trees] == [second]
     assert f"Backup {ahead} is not used for 'sites', because its copy is future" in selected.notes[0]
     assert choose(nightly, "")[0][0].manifest.id == second
@@ -84,7 +84,7 @@ def test_backup_dated_in_the_future_is_never_the_newest(nightly: BackupContext, 
     result = prune(nightly)
     assert result.removed == (first,), "and pushes out no other one"
     assert f"backup {ahead} is dated later than now" in future(result)
-    named, _ = select_copies(nightly, nightly.catalog.get(ahead), databases=(), trees=("sites",))
+    named = select_copies(nightly, nightly.catalog.get(ahead), databases=(), trees=("sites",))
     assert (
         f"WARNING: the copy of 'sites' in backup {ahead} is future: it is dated 399 days ahead"
         in named.notes[0]
@@ -103,7 +103,7 @@ def test_backup_dated_a_few_minutes_ahead_is_believed(nightly: BackupContext, cl
     first = night(nightly, clock)
     clock.now -= timedelta(minutes=4)
     assert dates(nightly) == (True, "nothing is dated in the future")
-    selected, _ = select_copies(nightly, None, databases=(), trees=("sites",))
+    selected = select_copies(nightly, None, databases=(), trees=("sites",))
     assert [manifest.id for manifest, _ in selected.trees] == [first] and not selected.notes
     texts = {item.name: item.text for item in monitor(nightly).conditions if "sites" in item.of}
     assert "future" not in " ".join(texts.values())

@@ -20,8 +20,9 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
 from igny8_backup.operations.history import expected_sizes
-from igny8_backup.operations.history.read import read_history, select_copies
+from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.history.safety_copies import held_copies
+from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.accept import accept, withdraw
 from igny8_backup.operations.maintain.pin import pin, unpin
 from igny8_backup.operations.maintain.prune import prune
@@ -210,11 +211,11 @@ def test_verify_sound_again_clears_the_damage_for_all_backups(nightly: BackupCon
 def test_select_damaged_newest_is_passed_over_with_a_reason(nightly: BackupContext, clock: Clock) -> None:
     first, second = nights(nightly, clock, 2, full=True)
     found_damaged(nightly, clock, second, packs(nightly.catalog.get(second), "sites")[0])
-    selected, _ = select_copies(nightly, None, databases=(), trees=("sites", "uploads"))
+    selected = select_copies(nightly, None, databases=(), trees=("sites", "uploads"))
     assert [manifest.id for manifest, _ in selected.trees] == [first, second]
     (note,) = selected.notes
     assert note.startswith(f"Backup {second} is not used for 'sites', because its copy is damaged: packs/")
-    named, _ = select_copies(nightly, nightly.catalog.get(second), databases=(), trees=("sites",))
+    named = select_copies(nightly, nightly.catalog.get(second), databases=(), trees=("sites",))
     (warning,) = named.notes
     assert warning.startswith(f"WARNING: the copy of 'sites' in backup {second} is damaged: packs/")
     (choice,), _ = choose(nightly, "")
@@ -375,13 +376,13 @@ def test_safety_copy_is_kept_until_released_and_chosen_by_nobody(
     (choice,), _ = choose(nightly, "")
     assert newest_backup(nightly) == first == choice.manifest.id
     later = nights(nightly, clock, 3)
-    selected, _ = select_copies(nightly, None, databases=(), trees=("sites",))
+    selected = select_copies(nightly, None, databases=(), trees=("sites",))
     assert [manifest.id for manifest, _ in selected.trees] == [later[-1]]
     prune(nightly)
     assert ids(nightly) == [safety.id, *later[1:]]
     verdict = prune(nightly).plan.verdicts[-1]
     assert verdict.reasons == ("kept until released: it can undo a restore in place",)
-    named, _ = select_copies(nightly, nightly.catalog.get(safety.id), databases=(), trees=("sites",))
+    named = select_copies(nightly, nightly.catalog.get(safety.id), databases=(), trees=("sites",))
     assert "is safety: it holds what was live before a restore in place" in named.notes[0]
     assert [manifest.id for manifest in held_copies(nightly)] == [safety.id]
     unpin(nightly, safety.id)

@@ -13,16 +13,21 @@ import pytest
 from storages.backends.s3 import S3Storage
 
 from benchmarks.stored import make_storage
+from igny8_backup.catalog.select import Selection
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.read import read_history
+from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
+from igny8_backup.operations.restore.planning.plan import RestoreRequest
+from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.retention.rules import Policy
@@ -91,6 +96,21 @@ def test_cache_that_lies_costs_requests_only(context: BackupContext, s3: RcloneS
         assert any("manifest.json" in one for one in proxy.asked)
 
 
+def hide(context: BackupContext, backup_id: str) -> None:
+    """Spoil a manifest that this host has kept, so that the storage lists it as before."""
+    key = keys.manifest_key(backup_id)
+    document = context.store.read_small(key)
+    context.store.put_small(key, b"x" * len(document))
+    (listed,) = (item for item in context.store.list(keys.backup_folder(backup_id)) if item.key == key)
+    documents = DocumentCache(context.config.state_dir, context.store.identity())
+    documents.write({listed: document}, {key})
+
+
+def unreadable(context: BackupContext) -> list[str]:
+    """Return the ids of the backups that a listing shows as unreadable."""
+    return [entry.id for entry in read_history(context).entries if not entry.manifest]
+
+
 @pytest.mark.services
 def test_prune_reads_the_manifests_that_let_it_remove_others_from_the_storage(
     context: BackupContext,
@@ -101,25 +121,44 @@ def test_prune_reads_the_manifests_that_let_it_remove_others_from_the_storage(
         policy = replace(bucket.config, retention=Policy(last=1, proven=0))
         bucket = replace(bucket, config=policy)
         newest, before, *_ = (entry.id for entry in bucket.catalog.entries())
-        documents = DocumentCache(bucket.config.state_dir, bucket.store.identity())
 
-        def hide(backup_id: str) -> None:
-            """Spoil a manifest that this host has kept, so that the storage lists it as before."""
-            key = keys.manifest_key(backup_id)
-            document = bucket.store.read_small(key)
-            bucket.store.put_small(key, b"x" * len(document))
-            (listed,) = (item for item in bucket.store.list(keys.backup_folder(backup_id)) if item.key == key)
-            documents.write({listed: document}, {key})
-
-        hide(newest)
-        assert all(entry.manifest for entry in read_history(bucket).entries), "the storage is not asked"
+        hide(bucket, newest)
+        assert unreadable(bucket) == [], "the storage is not asked"
         result = prune(bucket, dry_run=True)
         assert newest in result.unreadable and before not in result.plan.to_remove
-        assert [entry.id for entry in read_history(bucket).entries if not entry.manifest] == [newest]
-        hide(before)
+        assert unreadable(bucket) == [newest]
+        hide(bucket, before)
         with pytest.raises(IntegrityError):
             verify(bucket, VerifyRequest(backup_id=before))
-        assert {entry.id for entry in read_history(bucket).entries if not entry.manifest} == {newest, before}
+        assert unreadable(bucket) == [newest, before]
+
+
+@pytest.mark.services
+def test_restores_read_the_manifests_that_they_use_from_the_storage(
+    context: BackupContext,
+    s3: RcloneS3,  # noqa: F811
+) -> None:
+    make_storage(folder_of(s3), 4, datetime.now(UTC) - timedelta(hours=1))
+    with on_s3(context, s3) as (bucket, _):
+        newest, before, oldest, *_ = (entry.id for entry in bucket.catalog.entries())
+        tree, *_ = (item.name for item in bucket.catalog.get(newest).trees)
+        host = bucket.catalog.get(newest).host
+
+        def select(given: Manifest | None = None) -> Selection:
+            return select_copies(bucket, given, databases=(), trees=(tree,), from_host=host)
+
+        hide(bucket, newest)
+        assert unreadable(bucket) == [], "the storage is not asked"
+        selected = select()
+        assert [manifest.id for manifest, _ in selected.trees] == [before]
+        assert newest in selected.notes[0] and "cannot be read" in selected.notes[0]
+        assert unreadable(bucket) == [newest]
+        hide(bucket, oldest)
+        assert [manifest.id for manifest, _ in select().trees] == [before]
+        assert unreadable(bucket) == [newest], "its manifest was not used"
+        with pytest.raises(IntegrityError):
+            plan_restore(bucket, RestoreRequest(backup_id=oldest))
+        assert unreadable(bucket) == [newest, oldest]
 
 
 @pytest.mark.services

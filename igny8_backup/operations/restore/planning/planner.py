@@ -12,7 +12,7 @@ from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.history.read import select_copies
+from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.installation.migrations import missing_migrations, removed_apps
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.restore import hooks
@@ -136,9 +136,9 @@ class _Findings:
 
 def _select(context: BackupContext, request: RestoreRequest, findings: _Findings) -> Selection:
     """Choose the backup of each database and tree. Raises ``UsageError`` if there is nothing to restore."""
-    given = context.catalog.get(request.backup_id) if request.backup_id else None
+    given = read_given(context, request.backup_id)
     aliases, trees = select_parts(context.config, request.only, given)
-    selected, _ = select_copies(context, given, databases=aliases, trees=trees, from_host=request.from_host)
+    selected = select_copies(context, given, databases=aliases, trees=trees, from_host=request.from_host)
     if not (selected.databases or selected.trees):
         raise _nothing_chosen(request.only, given)
     findings.notes += [*selected.notes, *missing_part_notes(context.config, request.only, given)]
