@@ -68,11 +68,12 @@ class Engine(OptionalMethods, ABC):
 
     # Back up
 
-    def check(self, excluded: Sequence[str]) -> list[Problem]:
+    def check(self, excluded: Sequence[str], *, yielding: bool = False) -> list[Problem]:
         """Return the problems that would make the next backup, or every restore on this server, fail.
 
-        ``excluded`` has the same meaning as for :meth:`describe`. Raises ``RefusedError`` or ``ToolError`` if
-        the server or the client program is unsuitable for backups.
+        ``excluded`` has the same meaning as for :meth:`describe`. ``yielding``: the backup calls
+        ``waiting_sessions``. Raises ``RefusedError`` or ``ToolError`` if the server or the client program is
+        unsuitable.
         """
         return []
 

@@ -16,6 +16,7 @@ from django.db import Error, router
 
 from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
+from igny8_backup.conf.sections.schedule import backups_yield
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 from igny8_backup.operations.guards import object_lock, public_storage, signing_checks
@@ -193,12 +194,13 @@ def unfit_databases(config: Config) -> list[Problem]:
     A backup fails, for example, if the PostgreSQL client is missing or too old, or if a permission is
     missing. W011 is for a database that could be backed up, but not restored on its server.
     """
-    problems = []
+    problems, yielding = [], backups_yield(config.yield_after)
     for alias in config.databases:
         if is_sqlite(alias):
             continue
         try:
-            problems += make_engine(alias, config).check(config.exclude_table_data.get(alias, ()))
+            excluded = config.exclude_table_data.get(alias, ())
+            problems += make_engine(alias, config).check(excluded, yielding=yielding)
         except (ConfigurationError, RefusedError, ToolError) as error:
             problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:

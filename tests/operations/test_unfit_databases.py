@@ -17,6 +17,7 @@ from igny8_backup.conf import Config, Problem
 from igny8_backup.errors import ToolError
 from igny8_backup.operations import deploy_checks
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.schedules import hourly_schedule
 from tests.bad_input.database import pgbouncer
 from tests.databases.conftest import make_stage, stage  # noqa: F401  (fixtures)
 from tests.databases.stage import Stage, configured
@@ -213,13 +214,20 @@ def test_unfit_databases_hidden_rows_advise_no_right_for_the_application(asked: 
 
 
 @pytest.mark.postgres(15, 18)
-def test_unfit_databases_connection_limits_are_reported(asked: Asked) -> None:
+def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: Any) -> None:
     stage = asked.stage  # noqa: F811
     role = stage.make_role("few", "LOGIN CONNECTION LIMIT 2 IN ROLE pg_read_all_data")
     secret = {"USER": role, "PASSWORD": stage.server.password}
     problem = only(asked(connector=secret), "E043")
     assert f"The role {role} may open 2 sessions at once" in problem.message
     stage.admin(problem.hint.replace(" 3;", " 9;"))
+    assert asked(connector=secret) == []
+    stage.admin(f"ALTER ROLE {role} CONNECTION LIMIT 3")
+    assert asked(connector=secret) == []
+    yielding = replace(asked, config=replace(asked.config, yield_after=10))
+    assert " 4 are needed" in only(yielding(connector=secret), "E043").message
+    settings.CELERY_BEAT_SCHEDULE = hourly_schedule()
+    stage.admin(only(asked(connector=secret), "E043").hint)
     assert asked(connector=secret) == []
     stage.admin(f"ALTER DATABASE {stage.name} CONNECTION LIMIT 1")
     problem = only(asked(connector=secret), "E043")

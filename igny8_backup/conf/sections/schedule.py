@@ -38,15 +38,29 @@ def read_backup_every(
     return dict(every)
 
 
+def backups_yield(yield_after: int) -> bool:
+    """Return whether backups look for sessions that wait for them.
+
+    They do if ``yield_after``, the setting ``YIELD_AFTER``, is not 0, or if an entry of
+    ``CELERY_BEAT_SCHEDULE`` sets another time. Entries of other schedulers are not known.
+    """
+    return bool(yield_after) or any((entry.get("kwargs") or {}).get("yield_after") for entry in _entries())
+
+
+def _entries() -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of ``CELERY_BEAT_SCHEDULE`` that make backups."""
+    entries: Mapping[str, Any] = getattr(settings, "CELERY_BEAT_SCHEDULE", None) or {}
+    for entry in entries.values():
+        if isinstance(entry, Mapping) and str(entry.get("task", "")).startswith(_TASK):
+            yield entry
+
+
 def _scheduled(
     databases: tuple[str, ...], sites: tuple[str, ...], logs: tuple[str, ...]
 ) -> Iterator[tuple[str, timedelta]]:
     """Yield the name and the period of everything that Celery beat backs up several times a day."""
-    entries: Mapping[str, Any] = getattr(settings, "CELERY_BEAT_SCHEDULE", None) or {}
     periods: dict[str, timedelta] = {}
-    for entry in entries.values():
-        if not isinstance(entry, Mapping) or not str(entry.get("task", "")).startswith(_TASK):
-            continue
+    for entry in _entries():
         kind, chosen = str(entry["task"]).removeprefix(_TASK), tuple(entry.get("args") or ())
         with_logs = logs if (entry.get("kwargs") or {}).get("logs") else ()
         names = {

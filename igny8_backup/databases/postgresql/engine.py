@@ -102,8 +102,8 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
 
     # Back up
 
-    def check(self, excluded: Sequence[str]) -> list[Problem]:
-        found = self._dumper.problems(excluded) + restore_problems(self.live)
+    def check(self, excluded: Sequence[str], *, yielding: bool = False) -> list[Problem]:
+        found = self._dumper.problems(excluded, yielding=yielding) + restore_problems(self.live)
         found += known_holes.program_problems(self.live, self._bin_dir)
         return found + power_problems(self.live)
 

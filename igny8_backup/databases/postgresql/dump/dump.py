@@ -23,7 +23,7 @@ from igny8_backup.databases.postgresql.hints import pooler_hint
 from igny8_backup.databases.postgresql.introspection import describe, list_tables
 from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.roles.access import with_access
-from igny8_backup.databases.postgresql.roles.limits import SESSIONS_IN_DATABASE, limit_blockers
+from igny8_backup.databases.postgresql.roles.limits import SESSIONS, SESSIONS_IN_DATABASE, limit_blockers
 from igny8_backup.databases.postgresql.roles.read_privileges import find_permission_gaps, permission_problems
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Answers, Versions
@@ -69,16 +69,22 @@ class Dumper:
             server = session.server_version_text
         return Versions(server=server, tool=self._pg_dump(server).version)
 
-    def problems(self, excluded: Sequence[str]) -> list[Problem]:
+    def problems(self, excluded: Sequence[str], *, yielding: bool) -> list[Problem]:
         """Return what would make a backup fail: missing rights (E042), and too few sessions (E043).
 
-        The rows of ``excluded`` tables are not dumped, so the role need not have the right to see them.
+        The rows of ``excluded`` tables are not dumped, so the role need not have the right to see them. A
+        ``yielding`` backup has one more session, which looks for other sessions that wait for it.
         """
         self.versions()
         alias = self._source.alias
         with self._open() as session:
             gaps = find_permission_gaps(session, self._find_excluded(session, excluded))
-            limits = limit_blockers(session, session.dbname, in_database=SESSIONS_IN_DATABASE)
+            limits = limit_blockers(
+                session,
+                session.dbname,
+                needed=SESSIONS + yielding,
+                in_database=SESSIONS_IN_DATABASE + yielding,
+            )
         return permission_problems(alias, gaps, dedicated=self._dedicated) + [
             Problem(
                 id="igny8_backup.E043",

@@ -16,7 +16,8 @@ from igny8_backup.databases.session import Session
 SESSIONS = 3
 """The sessions that a backup needs at once.
 
-One holds the lock, one exports the snapshot, and one is that of a client program.
+One holds the lock, one exports the snapshot, and one is that of a client program. With ``YIELD_AFTER`` there
+is one more in the live database.
 """
 
 RESTORE_SESSIONS = 4
