@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
+from igny8_backup.common.clock import utc_now
 from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import BackupError, IntegrityError, LockedError, StorageError
 from igny8_backup.formats import keys, records
@@ -121,7 +122,7 @@ def storage_lock(
     host, so an older claim from the same ``state_dir`` belongs to a killed run. Raises :class:`LockedError`,
     which names the other run, and ``StorageError``.
     """
-    now = datetime.now(UTC)
+    now = utc_now()
     claim = Claim(
         schema=SCHEMA, host=host, owner=_owner(state_dir, host), doing=doing, since=now, renewed=now
     )
@@ -171,7 +172,7 @@ def _living(store: Store, key: str, claim: Claim) -> dict[str, Claim | None]:
     """
     listed = {item.key: item for item in store.list(keys.LOCKS) if keys.parse(item.key)}
     own = listed.pop(key, None)
-    now = own.modified if own and own.modified else datetime.now(UTC)
+    now = own.modified if own and own.modified else utc_now()
     found: dict[str, Claim | None] = {}
     for item in listed.values():
         try:
@@ -203,7 +204,7 @@ def _read(store: Store, key: str) -> Claim:
 
 
 def _write(store: Store, key: str, claim: Claim) -> None:
-    store.put_small(key, records.to_json(replace(claim, renewed=datetime.now(UTC))))
+    store.put_small(key, records.to_json(replace(claim, renewed=utc_now())))
 
 
 def _locked(store: Store, others: dict[str, Claim | None]) -> LockedError:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from igny8_backup.catalog.backups import Catalog
 from igny8_backup.catalog.known_manifests import KnownManifests
 from igny8_backup.catalog.lists import Lists
 from igny8_backup.catalog.snapshot.snapshot_catalog import catalog_of
+from igny8_backup.common.clock import utc_now
 from igny8_backup.conf import STORAGE_ALIAS, Config, get_config
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.registry import guard_sqlite, make_engine
@@ -43,10 +44,6 @@ from igny8_backup.store.intact import open_intact
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import Codec
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def random_token() -> str:

@@ -54,3 +54,11 @@ def find_account(name: str) -> Account | None:
     except KeyError:
         return None
     return Account(name, found.pw_uid, found.pw_gid)
+
+
+def become(uid: int = 0, gid: int = 0) -> None:
+    """Give up all rights of root for good, and continue as another user. A ``uid`` of 0 changes nothing."""
+    if uid:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)

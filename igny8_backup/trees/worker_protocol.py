@@ -40,7 +40,7 @@ from typing import Any, NamedTuple, NoReturn
 from igny8_backup.common.filesystem import write_all
 from igny8_backup.errors import BackupError, FilesError, IntegrityError, ToolError
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.account import Account
+from igny8_backup.streams.account import Account, become
 from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
 from igny8_backup.trees.tar.blocks import TarBlocks
@@ -224,7 +224,7 @@ class Parent:
 
 def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
     """Run a worker: wait for the job, call ``main`` with the job, and send the result or the error."""
-    _become(*map(int, sys.argv[2:]))
+    become(*map(int, sys.argv[2:]))
     with closing(Slots(int(sys.argv[1]))) as slots:
         parent = Parent(slots)
         (length,) = _LENGTH.unpack(_read(_LENGTH.size))
@@ -234,14 +234,6 @@ def run(main: Callable[[dict[str, Any], Parent], dict[str, Any]]) -> NoReturn:
             parent.send(Message(FAILED, payload=json.dumps([type(error).__name__, *error.parts]).encode()))
             sys.exit(1)
     sys.exit(0)
-
-
-def _become(uid: int = 0, gid: int = 0) -> None:
-    """Give up all rights of root for good, and continue as another user. 0 changes nothing."""
-    if uid:
-        os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
 
 
 def _read(size: int) -> bytes:

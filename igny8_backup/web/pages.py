@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from django.core.paginator import Paginator
 
+from igny8_backup.common.clock import utc_now
 from igny8_backup.common.humanize import size_in_words
 from igny8_backup.conf import ConfigurationError, get_config
 from igny8_backup.formats.documents.status import SCHEMA, Activity
@@ -31,7 +31,7 @@ class Page:
 
 def overview_page() -> Page:
     """Return the page about all backups."""
-    now = datetime.now(UTC)
+    now = utc_now()
     facts = {**overview(_kept(), now), "works": work_rows(_activity(), now), "refresh": refresh}
     return Page(template="overview", title="Backups", facts=facts)
 
@@ -56,7 +56,7 @@ def backup_page(backup_id: str) -> Page | None:
     backup = detail_pages.find_backup(status, backup_id)
     if status is None or backup is None:
         return None
-    now = datetime.now(UTC)
+    now = utc_now()
     facts = {**detail_pages.backup_facts(status, backup, now), "works": work_rows(_activity(), now)}
     return Page(template="backup", title=f"Backup {backup.id}", facts=facts)
 
@@ -72,7 +72,7 @@ def run_page(run_id: str) -> Page | None:
 
 def _kept() -> Kept:
     try:
-        return refresh.newest(read_status(get_config()), datetime.now(UTC))
+        return refresh.newest(read_status(get_config()), utc_now())
     except ConfigurationError as error:
         return Kept(status=None, source="the settings", problem=str(error))
 

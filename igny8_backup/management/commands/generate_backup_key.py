@@ -8,10 +8,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from igny8_backup.common.clock import utc_now
 from igny8_backup.conf import get_config
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
-from igny8_backup.operations.context import utc_now
 from igny8_backup.operations.keys.keygen import KeyPairs, make_keys
 
 PASSPHRASE_LENGTH = 12

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from igny8_backup import signals
-from igny8_backup.operations.context import utc_now
+from igny8_backup.common.clock import utc_now
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.notify.outcome import tell_outcome
 from igny8_backup.operations.notify.ping import FAIL, START, SUCCESS, check_url, ping

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from igny8_backup.operations.context import utc_now
+from igny8_backup.common.clock import utc_now
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.operations.notify.outcome import host_name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from igny8_backup.common.clock import utc_now
 from igny8_backup.formats.object_lock import COMPLIANCE, ObjectLock
 from igny8_backup.store.objects import LockedObjectError, Version
 from igny8_backup.store.s3.requests.bucket import ANY_CALL, Answer, Bucket, Parameters
@@ -18,7 +19,7 @@ def lock_parameters(lock: ObjectLock) -> Parameters:
     """
     return {
         "ObjectLockMode": lock.mode,
-        "ObjectLockRetainUntilDate": lock.until(datetime.now(UTC)),
+        "ObjectLockRetainUntilDate": lock.until(utc_now()),
         "ChecksumAlgorithm": "CRC32",
     }
 
@@ -31,7 +32,7 @@ def locked_until(bucket: Bucket, key: str) -> datetime | None:
 def is_locked(bucket: Bucket, key: str) -> bool:
     """Return whether an object is still locked, by the clock of this machine."""
     until = locked_until(bucket, key)
-    return until is not None and until > datetime.now(UTC)
+    return until is not None and until > utc_now()
 
 
 def extend_lock(bucket: Bucket, key: str, mode: str, until: datetime, version: Version | None) -> None:

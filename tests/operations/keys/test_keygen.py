@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.common.clock import utc_now
 from igny8_backup.conf import get_config
 from igny8_backup.errors import FilesError, IntegrityError, UsageError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import BackupContext, open_context, utc_now
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.keys.keygen import KeyPairs, make_keys, make_signing_key
 from igny8_backup.operations.read.details import read_details
 
