@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import django
 from django.conf import settings
-from django.core.mail import get_connection, mail_admins
+from django.core import mail as django_mail
 from django.db import connections
 
 from igny8_backup.common.deadline import within
@@ -29,10 +33,30 @@ def mail(message: Message) -> Delivery:
 
 
 def _send(subject: str, text: str) -> None:
-    connection = get_connection()
-    if getattr(connection, "timeout", LIMIT) is None:  # Django's SMTP backend without EMAIL_TIMEOUT
-        setattr(connection, "timeout", 2 * LIMIT)  # noqa: B010  so that the thread ends after within() has given up
+    mailer = _default_mailer()
+    if getattr(mailer, "timeout", LIMIT) is None:  # Django's SMTP backend without a timeout in the settings
+        mailer.timeout = 2 * LIMIT  # so that the thread ends after within() has given up
     try:
-        mail_admins(subject, text, connection=connection)
+        # Not mail_admins(): since Django 6.1 it should not be given a connection.
+        message = django_mail.EmailMessage(
+            f"{settings.EMAIL_SUBJECT_PREFIX}{subject}", text, settings.SERVER_EMAIL, _addresses()
+        )
+        mailer.send_messages([message])
     finally:
         connections.close_all()  # of this thread: a mail backend may write to a database
+
+
+def _default_mailer() -> Any:
+    """Return the mail backend that the settings choose: the default of MAILERS, or EMAIL_BACKEND."""
+    with warnings.catch_warnings():
+        # Where warnings are errors, deprecated mail settings of the project must not keep an alarm from it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        if django.VERSION >= (6, 1):
+            return django_mail.mailers.default
+        return django_mail.get_connection()
+
+
+def _addresses() -> list[str]:
+    """Return the addresses in ADMINS. Before Django 6.0 each of them has a name too."""
+    return [str(item[1] if isinstance(item, (list, tuple)) else item) for item in settings.ADMINS]

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from igny8_backup.operations.sandbox.drivers import refuse_other_databases
 from igny8_backup.operations.sandbox.import_hooks import change_after_import
+from igny8_backup.operations.sandbox.mail import discard_smtp, isolate_mail
 from igny8_backup.operations.sandbox.network import permit_databases
 from igny8_backup.operations.sandbox.redis import server as redis_server
 
@@ -45,7 +46,7 @@ def isolate_libraries() -> None:
             "valkey.sentinel": _without_sentinels,
             "dramatiq.broker": _discarding_dramatiq,
             "dramatiq.brokers.rabbitmq": _discarding_dramatiq,
-            "django.core.mail.backends.smtp": _discarding_mail,
+            "django.core.mail.backends.smtp": discard_smtp,
         }
     )
 
@@ -67,7 +68,7 @@ def isolate_settings(
     for alias, access in (servers or {}).items():
         _move_database(settings.DATABASES[alias], access)
     _isolate_databases(settings.DATABASES, names, set(usable))
-    settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+    isolate_mail(settings)
     for alias, cache in getattr(settings, "CACHES", {}).items():
         _isolate_cache(alias, cache)
     layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
@@ -232,9 +233,3 @@ def _discarding_dramatiq(module: ModuleType) -> None:
     for name in ("Broker", "RabbitmqBroker"):
         if broker := getattr(module, name, None):
             broker.enqueue = lambda self, message, *, delay=None: message
-
-
-def _discarding_mail(module: ModuleType) -> None:
-    """Discard mails that the project sends with Django's SMTP backend, whatever ``EMAIL_BACKEND`` says."""
-    module.EmailBackend.open = lambda self: False
-    module.EmailBackend.send_messages = lambda self, messages: len(messages)
