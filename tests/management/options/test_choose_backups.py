@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
@@ -67,7 +68,23 @@ def test_table_fits_a_terminal_of_80_columns(label: str) -> None:
     text = table(names, [(*row, state, label)] * 2, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count(row[0]) == 2, "ids are never broken"
+    assert label or "unencrypted" in text and "sites-data" in text, "neither are words that fit"
     assert ("LABEL" in text) == bool(label)
+
+
+def test_narrow_table_loses_no_character_of_long_names() -> None:
+    names, host = ("ID", "AGE", "HOST", "WHY IT IS NOT TRUSTED"), "web-1.production.example.com." * 3
+    why = "no signature of a key in TRUSTED covers its manifest"
+    text = table(names, [("20261122T173732Z-e00442", "3 days", host, why)], width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    letters = Counter("".join((*names, "20261122T173732Z-e00442", "3 days", host, why)).replace(" ", ""))
+    assert Counter("".join(text.split())) == letters
+
+
+def test_narrow_table_of_objects_leaves_keys_whole() -> None:
+    key = "packs/web-1.production.example.com/sites-data/20261122T021500Z-7f3a9c-0001.tar.zst.age"
+    text = table(("STORED", "AGE", "STATE", "KEY"), [("12.3 GB", "3 days", "orphan", key)], width=80)
+    assert text.splitlines()[1:] == [f"12.3 GB  3 days  orphan  {key}"]
 
 
 def test_progress_bar_is_one_line_of_80_columns() -> None:
