@@ -17,7 +17,7 @@ from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 from igny8_backup.operations.maintain.pin import pin
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.summary import send_summary
-from igny8_backup.operations.spot_check.run import SpotRequest
+from igny8_backup.operations.spot_check.result import SpotRequest
 from igny8_backup.operations.spot_check.run import spot_check as compare_live
 from igny8_backup.operations.status.refresh import refresh_status, refreshing_status
 from igny8_backup.operations.verify.result import VerifyRequest

@@ -31,8 +31,9 @@ class TextProgress:
         self._what = ""
         self._done = 0
         self._total: int | None = None
-        self._files = 0
-        self._files_total: int | None = None
+        self._count = 0
+        self._count_total: int | None = None
+        self._unit = ""
         self._begun = self._shown = 0.0
 
     def __enter__(self) -> Self:
@@ -43,36 +44,42 @@ class TextProgress:
     ) -> None:
         self.end()
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
         self.end()
         self._what, self._total, self._done = what, total, 0
-        self._files_total, self._files = files, 0
+        self._count_total, self._count, self._unit = count, 0, unit
         self._begun = self._shown = time.monotonic()
         # The live line hides the cursor, so it must be gone while the command asks a question.
         if self._stream.isatty():
-            self._live = live_line()
+            self._live = live_line(counting=self._counting)
             self._live.start()
-            self._task = self._live.add_task(what, total=total)
+            self._task = self._live.add_task(what, total=count if self._counting else total)
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         self._done += amount
-        self._files += files
+        self._count += count
         if self._total is not None:
             self._total = max(self._total, self._done)  # an estimate
-        counted = ""
-        if self._files:
-            expected = self._files_total or 0
-            of = f" of about {expected:,}" if expected > self._files else ""
-            counted = f", {self._files:,}{of} files"
+        if self._count_total is not None:
+            self._count_total = max(self._count_total, self._count)
+        number = f"{self._count:,}{_of(self._count, self._count_total)} {self._unit}"
+        counted = [number] if self._count else []
         if self._live and self._task is not None:
-            description = f"{self._what}{counted}"
-            self._live.update(self._task, advance=amount, total=self._total, description=description)
+            description = ", ".join([self._what, *counted])
+            done, total = (self._count, self._count_total) if self._counting else (self._done, self._total)
+            self._live.update(self._task, completed=done, total=total, description=description)
         elif time.monotonic() - self._shown > self._every:
             self._shown = time.monotonic()
-            rate = self._done / max(self._shown - self._begun, 0.001)
-            total = self._total or 0
-            of = f" of about {total / 1e6:,.0f}" if total > self._done else ""
-            self.note(f"{self._what}: {self._done / 1e6:,.0f}{of} MB{counted}, {rate / 1e6:,.1f} MB/s")
+            megabytes = self._done / 1e6
+            rate = megabytes / max(self._shown - self._begun, 0.001)
+            size = f"{megabytes:,.0f}{_of(megabytes, (self._total or 0) / 1e6)} MB"
+            shown = [number] if self._counting else [size, *counted, f"{rate:,.1f} MB/s"]
+            self.note(f"{self._what}: {', '.join(shown)}")
+
+    @property
+    def _counting(self) -> bool:
+        """Whether the work has no size in bytes, only a number of items."""
+        return self._total is None and self._count_total is not None
 
     def end(self) -> None:
         if self._live:
@@ -89,17 +96,27 @@ class TextProgress:
             self._stream.write(text)
 
 
-def live_line(console: Console | None = None) -> Progress:
+def _of(done: float, expected: float | None) -> str:
+    """Return " of about" and the ``expected`` value, or nothing if it is unknown or reached."""
+    return f" of about {expected:,.0f}" if expected and expected > done else ""
+
+
+def live_line(console: Console | None = None, *, counting: bool = False) -> Progress:
     """Return a live line that shows a bar, the amount, the rate and the time left.
 
     The line is on ``console``; without ``console``, on standard error. On a narrow terminal the description
-    is cut off, so that the line is not wrapped.
+    is cut off, so that the line is not wrapped. ``counting``: the work has no size in bytes, so the line
+    shows neither amount nor rate.
     """
     # Imported only for a terminal: the import takes 0.05 s, and scheduled runs have no terminal.
     from rich import progress as rich
     from rich.console import Console
     from rich.table import Column
 
+    sizes = (
+        rich.DownloadColumn(table_column=Column(no_wrap=True)),
+        rich.TransferSpeedColumn(table_column=Column(no_wrap=True)),
+    )
     columns = (
         rich.TextColumn(
             "{task.description}",
@@ -108,8 +125,7 @@ def live_line(console: Console | None = None) -> Progress:
         ),
         rich.BarColumn(10),
         rich.TaskProgressColumn(),
-        rich.DownloadColumn(table_column=Column(no_wrap=True)),
-        rich.TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        *(() if counting else sizes),
         rich.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
     )
     return rich.Progress(*columns, console=console or Console(stderr=True), transient=True, expand=True)

@@ -23,14 +23,15 @@ from igny8_backup.streams import Block
 class Progress(Protocol):
     """Receives progress and notes from operations, and shows them to people."""
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
         """Show that the work on ``what`` begins.
 
-        ``total`` (bytes) and ``files`` (their number) are estimates, ``None`` if unknown.
+        ``total`` (bytes) and ``count`` (the number of files or of another ``unit``, in the plural) are
+        estimates, ``None`` if unknown.
         """
 
-    def advance(self, amount: int, files: int = 0) -> None:
-        """Show that ``amount`` more bytes and ``files`` more files are done.
+    def advance(self, amount: int, count: int = 0) -> None:
+        """Show that ``amount`` more bytes and ``count`` more files, or another unit, are done.
 
         ``amount`` is negative if a file has changed while it was read, and is read again.
         """
@@ -45,9 +46,9 @@ class Progress(Protocol):
 class NullProgress:
     """A :class:`Progress` that shows nothing."""
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None: ...
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None: ...
 
-    def advance(self, amount: int, files: int = 0) -> None: ...
+    def advance(self, amount: int, count: int = 0) -> None: ...
 
     def end(self) -> None: ...
 
@@ -104,14 +105,14 @@ class RunObserver:
         if self._begun:
             self._progress.end()
 
-    def begin(self, total: int | None, files: int | None = None) -> None:
+    def begin(self, total: int | None, count: int | None = None) -> None:
         """Show that the work begins. The arguments are those of :meth:`Progress.begin`."""
         self._begun = True
-        self._progress.begin(self._what, total, files)
+        self._progress.begin(self._what, total, count)
 
-    def advance(self, amount: int, files: int = 0) -> None:
-        """Report ``amount`` more bytes and ``files`` more files as done."""
-        self._progress.advance(amount, files)
+    def advance(self, amount: int, count: int = 0) -> None:
+        """Report ``amount`` more bytes and ``count`` more files as done."""
+        self._progress.advance(amount, count)
         self._heartbeat()
 
     def waiting_for(self, party: str) -> None:

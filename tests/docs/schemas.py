@@ -123,7 +123,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.operations.rotate.plan import RotationPlan
     from igny8_backup.operations.rotate.run import RotationResult
     from igny8_backup.operations.sign import SignResult
-    from igny8_backup.operations.spot_check.run import SpotResult
+    from igny8_backup.operations.spot_check.result import SpotResult
     from igny8_backup.operations.undo.copies import Exchange
     from igny8_backup.operations.verify.all_results import AllVerified
     from igny8_backup.operations.verify.result import VerifyResult

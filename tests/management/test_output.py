@@ -161,6 +161,15 @@ def test_progress_beyond_the_estimate_raises_the_total() -> None:
     assert "4 MB, 3 files" in last
 
 
+def test_progress_of_work_without_a_size_shows_the_count() -> None:
+    stream = io.StringIO()
+    with TextProgress(stream, every=-1) as shown:
+        shown.begin("identity", None, 3_000, "headers")
+        shown.advance(0, 2_000)
+        shown.advance(0, 1_500)
+    assert stream.getvalue() == "identity: 2,000 of about 3,000 headersidentity: 3,500 headers"
+
+
 def test_progress_bar_beyond_the_estimate_raises_the_total() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

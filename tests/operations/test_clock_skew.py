@@ -61,7 +61,7 @@ def test_backup_clock_set_back_during_the_run_succeeds(context: BackupContext) -
     class SetsItBack(Notes):
         behind = timedelta(0)
 
-        def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
             self.behind = timedelta(hours=1)
 
     notes = SetsItBack()

@@ -101,11 +101,11 @@ def test_run_observer_reports_progress_and_renews_the_heartbeat() -> None:
     events: list[object] = []
 
     class Recorder(NullProgress):
-        def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-            events.append((what, total, files))
+        def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
+            events.append((what, total, count))
 
-        def advance(self, amount: int, files: int = 0) -> None:
-            events.append((amount, files))
+        def advance(self, amount: int, count: int = 0) -> None:
+            events.append((amount, count))
 
         def end(self) -> None:
             events.append("end")

@@ -345,7 +345,7 @@ def test_unsigned_damage_report_alarms_and_is_checked_but_chooses_nothing(site: 
     with site.reader("web") as context:
         assert [item.key for item in read_history(context).reported] == [pack]
         assert "damage" in failed(context)
-        selected, _ = select_copies(context, None, databases=(), trees=("sites", "uploads"))
+        selected = select_copies(context, None, databases=(), trees=("sites", "uploads"))
         assert {manifest.id for manifest, _ in selected.trees} == {newer.id}
         site.clock.forward(minutes=1)
         result = verify_backups(context, VerifyRequest(sample=1))
@@ -417,9 +417,9 @@ class _Noting:
     def __init__(self, note: Callable[[str], None]) -> None:
         self.note = note
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None: ...
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None: ...
 
-    def advance(self, amount: int, files: int = 0) -> None: ...
+    def advance(self, amount: int, count: int = 0) -> None: ...
 
     def end(self) -> None: ...
 

@@ -9,7 +9,8 @@ from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.spot_check.judge import Tolerances
-from igny8_backup.operations.spot_check.run import SpotPart, SpotRequest, spot_check
+from igny8_backup.operations.spot_check.result import SpotPart, SpotRequest
+from igny8_backup.operations.spot_check.run import spot_check
 from igny8_backup.operations.verify.sample import parse_percent
 
 

@@ -80,7 +80,7 @@ def check_identity(
     headers = _Headers(context, identities)
     chosen = [entry for entry in entries if not ids or entry.id in ids]
     encrypted = {item.key for entry in chosen for item in _encrypted(entry)}
-    context.progress.begin("headers", None, len(encrypted))
+    context.progress.begin("identity", None, len(encrypted), "headers")
     try:
         found = tuple(_check(entry, headers) for entry in chosen)
     finally:
@@ -99,7 +99,7 @@ class _Headers:
     def check(self, item: StoredObject) -> bool | str:
         if item.key not in self._found:
             self._found[item.key] = self._read(item.key)
-            self._context.progress.advance(0, files=1)
+            self._context.progress.advance(0, count=1)
         return self._found[item.key]
 
     def _read(self, key: str) -> bool | str:

@@ -42,11 +42,11 @@ class Report:
         self._silent = False
         self._started = utc_now()
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-        self._progress.begin(what, total, files)
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
+        self._progress.begin(what, total, count, unit)
 
-    def advance(self, amount: int, files: int = 0) -> None:
-        self._progress.advance(amount, files)
+    def advance(self, amount: int, count: int = 0) -> None:
+        self._progress.advance(amount, count)
 
     def end(self) -> None:
         self._progress.end()

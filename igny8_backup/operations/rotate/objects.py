@@ -36,7 +36,7 @@ class Rewriter:
         """
         made = self.journal.find(item)
         if made and self._is_stored(made):
-            self.context.progress.advance(item.stored_bytes, files=1)
+            self.context.progress.advance(item.stored_bytes, count=1)
             return made
         key = rotated_key(item.key, self.journal.token)
         if self.context.store.exists(key):  # by an attempt that was killed before the journal named it
@@ -48,7 +48,7 @@ class Rewriter:
         new = replace(item, key=key, stored_bytes=digests.size, sha256=digests.sha256)
         made = listed_object(new, digests.blocks)
         self.journal.add(item, made)
-        self.context.progress.advance(0, files=1)
+        self.context.progress.advance(0, count=1)
         return made
 
     def _read(self, item: StoredObject) -> Blocks:

@@ -72,7 +72,7 @@ def rotate(
         if plan.groups:
             journal.begin()
         work = Rewriter(context, journal, identities)
-        context.progress.begin("objects", plan.bytes, plan.objects)
+        context.progress.begin("rotation", plan.bytes, plan.objects, "objects")
         try:
             for group in plan.groups:
                 if not set(group.ids) <= set(shown.ids):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
+from typing import TypeVar
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.engine import Engine
@@ -24,78 +25,23 @@ from igny8_backup.operations.history.documents import manifest_digest, store_sig
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.history.seen import remember_spot_check
 from igny8_backup.operations.history.table_counts import remembered_tables
-from igny8_backup.operations.notify.alarms import Alarm
-from igny8_backup.operations.spot_check.judge import Tolerances, judge_tables, judge_tree
+from igny8_backup.operations.spot_check.judge import judge_tables, judge_tree
+from igny8_backup.operations.spot_check.result import SpotPart, SpotRequest, SpotResult
 from igny8_backup.signing.trust import CHECK
 from igny8_backup.streams.pipeline import from_file
 from igny8_backup.trees.index import index
-from igny8_backup.trees.scan.live_check import check_live
+from igny8_backup.trees.scan.live_check import check_live, find_old_files
+
+T = TypeVar("T")
 
 TABLES = 200
 """The rows of at most this many tables are counted, the largest ones."""
+AT_ONCE = 20
+"""The rows of this many tables are counted before the progress is shown."""
+SHOWN_EVERY = 256
+"""The progress is shown after this many files."""
 HASHED = 20
 """At most this many unchanged files of each tree are read completely."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpotRequest:
-    """What to compare: the databases and trees ``names``, by default all but logs.
-
-    ``sample`` is the number of changed files of each tree to open, to see whether they begin as their names
-    say. ``allowed`` are the differences that raise no alarm.
-    """
-
-    names: tuple[str, ...] = ()
-    sample: int = 500
-    allowed: Tolerances = Tolerances()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpotPart:
-    """The result for a database or tree, compared with the backup ``backup_id``.
-
-    ``kind`` is ``database`` or ``files``. ``numbers`` are the fields of a ``LiveCheck`` for a tree, and the
-    number of ``tables`` for a database. ``problem`` says why the part could not be compared, else it is
-    empty.
-    """
-
-    kind: str
-    name: str
-    backup_id: str = ""
-    numbers: dict[str, int] | None = None
-    findings: tuple[SpotFinding, ...] = ()
-    problem: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpotResult:
-    """The results for all databases and trees."""
-
-    parts: tuple[SpotPart, ...]
-
-    @property
-    def findings(self) -> tuple[tuple[str, SpotFinding], ...]:
-        """The findings, each with the id of its backup."""
-        return tuple((part.backup_id, finding) for part in self.parts for finding in part.findings)
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything could be compared, and nothing is an alarm."""
-        return not self.findings and not any(part.problem for part in self.parts)
-
-    @property
-    def alarms(self) -> list[Alarm]:
-        found = [Alarm(f"{item.kind} {item.name}", f"spot check: {item.cause}") for _, item in self.findings]
-        return found + [Alarm(part.name, "not compared") for part in self.parts if part.problem]
-
-    def problems(self) -> list[str]:
-        """Return one line for each alarm, and for each part that could not be compared."""
-        lines = [
-            f"ALARM: {item.name}, backup {backup_id}: {item.text}. prune_backups removes no copy of it until"
-            f" accept_backup {backup_id} accepts this."
-            for backup_id, item in self.findings
-        ]
-        return lines + [f"NOT COMPARED: {part.name}: {part.problem}" for part in self.parts if part.problem]
 
 
 def spot_check(context: BackupContext, request: SpotRequest) -> SpotResult:
@@ -112,13 +58,10 @@ def spot_check(context: BackupContext, request: SpotRequest) -> SpotResult:
     started = context.clock()
     parts = []
     for kind, name in wanted:
-        context.progress.begin(name, None)
         try:
             parts.append(_compare(context, history, kind, name, request))
         except BackupError as error:
             parts.append(SpotPart(kind=kind, name=name, problem=str(error)))
-        finally:
-            context.progress.end()
     _store(context, history, parts, started)
     return SpotResult(parts=tuple(parts))
 
@@ -167,12 +110,14 @@ def _compare_tree(
         return replace(base, problem=problem)
     root = context.config.sites[part.name]
     started = int(part.started.timestamp()) * 1_000_000_000
+    entries = part.files + part.directories + part.links
+    old_files = find_old_files(root, started_ns=started, own=kept_in(context, root))
     with closing(from_file(path)) as blocks:
         live = check_live(
             root,
-            index.read(blocks),
+            _shown(context, f"backup of {part.name}", entries, "files and folders", index.read(blocks)),
+            _shown(context, f"live {part.name}", part.files, "files", old_files),
             started_ns=started,
-            own=kept_in(context, root),
             sample=request.sample,
             hashed=HASHED,
             seed=random.SystemRandom().randrange(1 << 32),
@@ -191,20 +136,42 @@ def _compare_database(
         return replace(base, problem=f"STATE_DIR has no row counts of backup {manifest.id}.")
     engine = context.engine(part.alias)
     largest = sorted(counts.row_counts, key=lambda table: counts.row_counts[table], reverse=True)[:TABLES]
-    live = _row_counts(engine, counts.counted_to, largest)
+    live = _row_counts(context, engine, counts.counted_to, largest)
     findings = _findings(context, base, judge_tables(counts, live, request.allowed))
     return replace(base, numbers={"tables": len(live)}, findings=findings)
 
 
-def _row_counts(engine: Engine, counted_to: int, tables: list[str]) -> dict[str, int]:
+def _row_counts(context: BackupContext, engine: Engine, counted_to: int, tables: list[str]) -> dict[str, int]:
     if not tables:
         return {}
     name = engine.name
     existing = set(engine.tables(name))
+    found = {table: 0 for table in tables if table not in existing}
     counted = [table for table in tables if table in existing]
-    details = DatabaseDetails(alias=engine.alias, name=name, tables=tuple(counted), counted_to=counted_to)
-    found = engine.answers(name, details, counted).row_counts if counted else {}
-    return {**{table: 0 for table in tables if table not in existing}, **found}
+    context.progress.begin(f"rows of {engine.alias}", None, len(counted), "tables")
+    try:
+        for start in range(0, len(counted), AT_ONCE):
+            some = counted[start : start + AT_ONCE]
+            details = DatabaseDetails(
+                alias=engine.alias, name=name, tables=tuple(some), counted_to=counted_to
+            )
+            found |= engine.answers(name, details, some).row_counts
+            context.progress.advance(0, len(some))
+    finally:
+        context.progress.end()
+    return found
+
+
+def _shown(context: BackupContext, what: str, count: int, unit: str, items: Iterable[T]) -> Iterator[T]:
+    """Yield ``items``, about ``count`` of them, and show how many have been read."""
+    context.progress.begin(what, None, count, unit)
+    try:
+        for number, item in enumerate(items, 1):
+            yield item
+            if number % SHOWN_EVERY == 0:
+                context.progress.advance(0, SHOWN_EVERY)
+    finally:
+        context.progress.end()
 
 
 def _findings(

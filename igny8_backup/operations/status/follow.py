@@ -34,17 +34,18 @@ class Meter:
     done: int = 0
     total: int | None = None
     files: int = 0
+    unit: str = "files"
     begun: float = 0.0
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-        self.step, self.done, self.total, self.files = what, 0, total, 0
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
+        self.step, self.done, self.total, self.files, self.unit = what, 0, total, 0, unit
         self.begun = time.monotonic()
-        self.progress.begin(what, total, files)
+        self.progress.begin(what, total, count, unit)
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         self.done += amount
-        self.files += files
-        self.progress.advance(amount, files)
+        self.files += count if self.unit == "files" else 0
+        self.progress.advance(amount, count)
 
     def end(self) -> None:
         self.step = ""

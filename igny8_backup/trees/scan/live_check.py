@@ -55,19 +55,19 @@ class LiveCheck:
 def check_live(
     root: Path,
     records: Iterable[Record],
+    old_files: Iterable[bytes],
     *,
     started_ns: int,
-    own: Collection[bytes],
     sample: int,
     hashed: int,
     seed: int,
 ) -> LiveCheck:
     """Compare the live tree in ``root`` with ``records``, the index records of a backup.
 
-    ``started_ns`` is when the backup started, in nanoseconds since the epoch. At most ``sample`` changed
-    files are opened to read their first bytes, and at most ``hashed`` unchanged files are read completely;
-    ``seed`` determines which. ``own`` are the names of folders in the root that hold data of restores and are
-    in no backup. Live files that cannot be read are left out. Exceptions of ``records`` pass through.
+    ``started_ns`` is when the backup started, in nanoseconds since the epoch; ``old_files`` are those that
+    :func:`find_old_files` finds, read after ``records``. At most ``sample`` changed files are opened to read
+    their first bytes, and at most ``hashed`` unchanged files are read completely; ``seed`` determines which.
+    Live files that cannot be read are left out. Exceptions of ``records`` pass through.
     """
     changed_files: _Sample[bytes] = _Sample(sample, seed)
     same_files: _Sample[Record] = _Sample(hashed, seed + 1)
@@ -91,7 +91,7 @@ def check_live(
             if fits(record.path, b"") is not None:
                 changed_files.offer(record.path)
     heads = [(path, head) for path in changed_files.items if (head := _read(root, path, HEAD)) is not None]
-    old = sum(1 for _ in _old_files(top, started_ns, own))
+    old = sum(1 for _ in old_files)
     return LiveCheck(
         recorded=recorded,
         gone=gone,
@@ -127,11 +127,13 @@ def _same(record: Record, found: os.stat_result) -> bool:
     return recorded == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def _old_files(top: bytes, started_ns: int, own: Collection[bytes]) -> Iterator[bytes]:
-    """Yield the names of the live files that have not changed since ``started_ns``.
+def find_old_files(root: Path, *, started_ns: int, own: Collection[bytes]) -> Iterator[bytes]:
+    """Yield the names of the live files in ``root`` that have not changed since ``started_ns``.
 
-    The change time (ctime) decides, because nobody can set it back.
+    The change time (ctime) decides, because nobody can set it back. ``own`` are the names of folders in the
+    root that hold data of restores and are in no backup.
     """
+    top = os.fsencode(root)
     with suppress(FileNotFoundError, NotADirectoryError):  # the root itself
         for folder, names, files, descriptor in os.fwalk(top):
             if folder == top:

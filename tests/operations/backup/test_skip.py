@@ -31,7 +31,7 @@ class Meeting(Notes):
         super().__init__()
         self.meet: Callable[[], None] | None = meet
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         if meet := self.meet:
             self.meet = None
             meet()

@@ -37,10 +37,10 @@ class Migrating(Notes):
         self.left = times
         self.begun = False
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
         self.begun = True
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         if self.begun and self.left:
             self.begun, self.left = False, self.left - 1
             query = f"ALTER TABLE item ADD COLUMN extra_{self.left} integer"

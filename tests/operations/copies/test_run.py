@@ -85,7 +85,7 @@ class Losing(Notes):
         super().__init__()
         self.pack = pack
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
         if what == "files uploads":
             self.pack.unlink()
 

@@ -411,11 +411,11 @@ class Counting(Notes):
         self.totals: dict[str, int] = {}
         self.done: dict[str, int] = {}
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
         self.totals[what] = total or 0
         self.done[what] = 0
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         self.done[list(self.done)[-1]] += amount
 
 

@@ -63,7 +63,7 @@ def main() -> None:
         def __init__(self, boundaries: Boundaries) -> None:
             self._passed = boundaries.passed
 
-        def begin(self, what: str, total: int | None, files: int | None = None) -> None:
+        def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
             self._passed()
 
         def end(self) -> None:

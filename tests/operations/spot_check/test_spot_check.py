@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
 from igny8_backup.formats.documents.spot_check import SpotCheck
+from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
@@ -23,6 +25,7 @@ from igny8_backup.operations.history.table_counts import TableCounts
 from igny8_backup.operations.maintain.accept import accept
 from igny8_backup.operations.maintain.prune import prune
 from igny8_backup.operations.monitor.run import monitor
+from igny8_backup.operations.spot_check import run
 from igny8_backup.operations.spot_check.judge import (
     ENCRYPTED,
     EXCLUDED,
@@ -30,7 +33,8 @@ from igny8_backup.operations.spot_check.judge import (
     Tolerances,
     judge_tables,
 )
-from igny8_backup.operations.spot_check.run import SpotRequest, SpotResult, spot_check
+from igny8_backup.operations.spot_check.result import SpotRequest, SpotResult
+from igny8_backup.operations.spot_check.run import spot_check
 from tests.operations.clocks import Clock
 
 pytestmark = pytest.mark.slow
@@ -72,8 +76,15 @@ def encrypt(files: list[Path]) -> None:
         path.write_bytes(random.Random(number).randbytes(200))
 
 
-def test_spot_check_of_an_unchanged_tree_raises_no_alarm(saved: BackupContext) -> None:
-    found = spot_check(saved, SITES)
+def test_spot_check_of_an_unchanged_tree_raises_no_alarm(
+    saved: BackupContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SHOWN_EVERY", 1)
+    stream = io.StringIO()
+    found = spot_check(replace(saved, progress=TextProgress(stream, every=-1)), SITES)
+    shown = stream.getvalue()
+    assert "backup of sites: 2 of about 67 files and folders" in shown
+    assert "backup of sites: 67 files and folders" in shown and "68" not in shown
     assert found.complete and found.parts[0].numbers
     assert found.parts[0].numbers["recorded"] == FILES + 3
 

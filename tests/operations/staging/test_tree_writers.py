@@ -76,14 +76,14 @@ class Watched:
     def __init__(self) -> None:
         self.seen = 0
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         end = time.monotonic() + 60
         while {user for child in workers() for user in users_of(child)} != {str(UID)}:
             assert time.monotonic() < end
             time.sleep(0.02)
         self.seen += amount
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None: ...
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None: ...
 
     def end(self) -> None: ...
 

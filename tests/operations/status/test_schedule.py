@@ -73,7 +73,7 @@ def test_retention_without_hours_and_slow_backups_are_warned_of(
     seconds: Any = context.progress  # each file takes some minutes
 
     class Slow(type(seconds)):  # type: ignore[misc]  # a class that is known at run time
-        def advance(self, amount: int, files: int = 0) -> None:
+        def advance(self, amount: int, count: int = 0) -> None:
             clock.forward(minutes=8)
 
     for progress, expected in ((seconds, []), (Slow(), ["W071"]), (seconds, [])):

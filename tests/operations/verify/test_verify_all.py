@@ -38,7 +38,7 @@ class Read(Notes):
         super().__init__()
         self.bytes = 0
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         self.bytes += amount
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from igny8_backup.operations.spot_check.judge import ALTERED, Tolerances, judge_tree
 from igny8_backup.trees.model.records import Record
-from igny8_backup.trees.scan.live_check import LiveCheck, check_live
+from igny8_backup.trees.scan.live_check import LiveCheck, check_live, find_old_files
 
 FUTURE = 1 << 62
 OWNER: dict[str, Any] = {"uid": 0, "gid": 0, "user": "", "group": ""}
@@ -32,8 +32,9 @@ def record(root: Path, name: str, **changes: Any) -> Record:
 
 
 def checked(root: Path, *records: Record, **options: Any) -> LiveCheck:
-    given: dict[str, Any] = {"started_ns": FUTURE, "own": (), "sample": 10, "hashed": 10, "seed": 1}
-    return check_live(root, records, **{**given, **options})
+    given: dict[str, Any] = {"started_ns": FUTURE, "sample": 10, "hashed": 10, "seed": 1, **options}
+    old_files = find_old_files(root, started_ns=given["started_ns"], own=given.pop("own", ()))
+    return check_live(root, records, old_files, **given)
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ class Steps(Notes):
         self.begun: list[tuple[str, int | None, int | None]] = []
         self.bytes = self.files = 0
 
-    def begin(self, what: str, total: int | None, files: int | None = None) -> None:
-        self.begun.append((what, total, files))
+    def begin(self, what: str, total: int | None, count: int | None = None, unit: str = "files") -> None:
+        self.begun.append((what, total, count))
         self.bytes = self.files = 0
 
-    def advance(self, amount: int, files: int = 0) -> None:
+    def advance(self, amount: int, count: int = 0) -> None:
         self.bytes += amount
-        self.files += files
+        self.files += count
 
 
 def test_backup_tree_progress_total_is_the_last_backup(context: BackupContext) -> None:
