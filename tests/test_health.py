@@ -38,7 +38,7 @@ def asked(check: Backups) -> str:
 
 
 def test_health_check_names_conditions_only_and_remembers_for_a_while(
-    context: BackupContext,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
     settings: Any,
     tmp_path: Path,
 ) -> None:

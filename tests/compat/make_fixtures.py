@@ -7,7 +7,7 @@ It is kept to show how the fixture was made. When a stored format changes on pur
 beside the first: the first one still proves that old backups can be restored.
 """
 
-# ruff: noqa: E402
+# ruff: noqa: E402 - Django is set up first
 from __future__ import annotations
 
 import json

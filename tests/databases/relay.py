@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 
 class HangUp(Exception):
@@ -45,7 +45,7 @@ class Relay:
         self._threads[0].start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
@@ -66,7 +66,7 @@ class Relay:
             with suppress(OSError, HangUp):
                 while True:
                     for key, _ in ready.select():
-                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]  # it was written before
                         if not data:
                             return
                         target, change = key.data

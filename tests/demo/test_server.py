@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,10 +36,10 @@ def bin_dir() -> Path:
     return installed(NEWEST) or unavailable(f"PostgreSQL {NEWEST} is not installed.")
 
 
-def refused(server: PostgresServer, **wrong: object) -> str:
+def refused(server: PostgresServer, **wrong: Any) -> str:
     right = {"host": server.host, "port": server.port, "dbname": "postgres", "user": server.role}
     with pytest.raises(psycopg.OperationalError) as caught:
-        psycopg.connect(**{**right, **wrong}).close()  # type: ignore[arg-type]
+        psycopg.connect(**{**right, **wrong}).close()
     return str(caught.value)
 
 

@@ -44,7 +44,7 @@ def test_every_command_of_the_page_on_json_has_a_schema() -> None:
 def printed() -> Check:
     """A function that runs a command with ``--json`` and checks its output."""
 
-    def run(name: str, *argv: object, status: int = 0) -> Any:
+    def run(name: str, *argv: Any, status: int = 0) -> Any:
         out = StringIO()
         try:
             call_command(*map(str, argv), "--json", stdout=out, stderr=StringIO())
@@ -65,7 +65,7 @@ def printed() -> Check:
 
 @pytest.mark.slow
 def test_commands_print_what_the_schemas_say(
-    context: BackupContext,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
     printed: Check,
     tmp_path: Path,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -132,8 +132,8 @@ def test_storage_format_describes_every_record() -> None:
 
 
 def test_storage_format_lists_every_field_of_the_index() -> None:
-    common = {"path": b"a", "mode": 0, "uid": 0, "gid": 0, "user": "", "group": "", "size": 0}
-    times = {"mtime_ns": 0, "ctime_ns": 0, "inode": 0, "xattrs": (("user.x", b"y"),)}
+    common: dict[str, Any] = {"path": b"a", "mode": 0, "uid": 0, "gid": 0, "user": "", "group": "", "size": 0}
+    times: dict[str, Any] = {"mtime_ns": 0, "ctime_ns": 0, "inode": 0, "xattrs": (("user.x", b"y"),)}
     written: set[str] = set()
     kinds = set(
         re.findall(
@@ -142,7 +142,7 @@ def test_storage_format_lists_every_field_of_the_index() -> None:
         )
     )
     for kind in kinds:
-        record = Record(kind=kind, sha256="0" * 64, pack="p", target=b"A", racy=True, **common, **times)  # type: ignore[arg-type]
+        record = Record(kind=kind, sha256="0" * 64, pack="p", target=b"A", racy=True, **common, **times)
         fields = to_json(record)
         written |= fields.keys()
         assert from_json(fields).kind == kind

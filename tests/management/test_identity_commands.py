@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,14 @@ PASSPHRASE = "correct horse battery"
 def typed(project: Project, answers: list[str], *argv: str | Path) -> tuple[int, str]:
     """Run a command on a terminal of its own and answer its questions for passphrases."""
     ours, theirs = pty.openpty()
-    options = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "env": project.environment}
+    options: dict[str, Any] = {
+        "stdin": theirs,
+        "stdout": theirs,
+        "stderr": theirs,
+        "env": project.environment,
+    }
     command = [*PYTHON, str(MANAGE), *map(str, argv)]
-    with subprocess.Popen(command, cwd=project.folder, start_new_session=True, **options) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=project.folder, start_new_session=True, **options) as process:
         os.close(theirs)
         shown, rest = b"", list(answers)
         while True:

@@ -32,7 +32,7 @@ def reader(host: Any, settings: Any) -> Any:
     """A function that opens a context which signs and trusts the key ``web``, with some settings changed."""
 
     @contextmanager
-    def opened(trusts: Any = ("web",), accept: Accept = Accept(), **changes: Any) -> Iterator[BackupContext]:  # noqa: B008
+    def opened(trusts: Any = ("web",), accept: Accept = Accept(), **changes: Any) -> Iterator[BackupContext]:  # noqa: B008 - frozen
         before = settings.IGNY8_BACKUP
         settings.IGNY8_BACKUP = {**before, **changes}
         with host(signs="web", trusts=trusts, accept=accept) as context:

@@ -53,7 +53,7 @@ class Asked:
 
 
 @pytest.fixture
-def asked(stage: Stage, context: BackupContext) -> Asked:  # noqa: F811
+def asked(stage: Stage, context: BackupContext) -> Asked:  # noqa: F811 - a fixture
     return Asked(stage, replace(context.config, databases=(stage.alias,)))
 
 
@@ -113,7 +113,7 @@ PARTITIONED = """
 
 @pytest.mark.postgres(15, 18)
 def test_unfit_databases_row_level_security_agrees_with_pg_dump(asked: Asked) -> None:
-    stage = asked.stage  # noqa: F811
+    stage = asked.stage  # noqa: F811 - the fixture's
     reader = stage.make_role("reader", "LOGIN IN ROLE pg_read_all_data")
 
     def hidden_from(role: str, *excluded: str) -> bool:
@@ -163,7 +163,7 @@ BROUGHT = "ALTER EXTENSION plpgsql ADD TABLE brought; ALTER EXTENSION plpgsql AD
 
 @pytest.mark.postgres(15, 18)
 def test_unfit_databases_missing_permissions_agree_with_pg_dump(asked: Asked) -> None:
-    stage = asked.stage  # noqa: F811
+    stage = asked.stage  # noqa: F811 - the fixture's
     reader = stage.make_role("reader", "LOGIN")
     stage.sql(SECLUDED.format(reader))
     stage.sql(BROUGHT, superuser=True)
@@ -215,7 +215,7 @@ def test_unfit_databases_hidden_rows_advise_no_right_for_the_application(asked: 
 
 @pytest.mark.postgres(15, 18)
 def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: Any) -> None:
-    stage = asked.stage  # noqa: F811
+    stage = asked.stage  # noqa: F811 - the fixture's
     role = stage.make_role("few", "LOGIN CONNECTION LIMIT 2 IN ROLE pg_read_all_data")
     secret = {"USER": role, "PASSWORD": stage.server.password}
     problem = only(asked(connector=secret), "E043")
@@ -237,7 +237,7 @@ def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: 
 
 @pytest.mark.postgres(15, 18)
 def test_unfit_databases_role_that_could_not_restore_is_reported(asked: Asked) -> None:
-    stage = asked.stage  # noqa: F811
+    stage = asked.stage  # noqa: F811 - the fixture's
     role = stage.make_role("poor", "LOGIN IN ROLE pg_read_all_data")
     found = asked(USER=role)
     assert [problem.id for problem in found] == ["igny8_backup.W011"] * 2

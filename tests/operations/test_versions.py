@@ -110,7 +110,7 @@ def test_objects_that_somebody_overwrote_or_deleted_are_read_from_their_version(
         assert not [item for item in monitor(context).conditions if item.name == "damage" and not item.ok]
         request = ExtractRequest(backup_id=backup_id, to_dir=tmp_path / "new")
         run_extract(context, plan_extract(context, request))
-        notes = context.progress.texts  # type: ignore[attr-defined]
+        notes = context.progress.texts  # type: ignore[attr-defined]  # Notes, of the fixture
     found = {
         path.relative_to(tmp_path / "new/sites"): path for path in (tmp_path / "new/sites").rglob("page")
     }

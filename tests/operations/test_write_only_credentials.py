@@ -80,7 +80,7 @@ def test_backups_need_no_right_to_delete(limited: Attacked, moto_server: MotoSer
             assert verify(context, VerifyRequest(backup_id=second.id)).failure == ""
             assert len(context.catalog.entries()) == 2
             assert [item.key for item in context.store.list(keys.LOCKS)], "they are marked as released"
-            assert context.progress.texts == []  # type: ignore[attr-defined]
+            assert context.progress.texts == []  # type: ignore[attr-defined]  # Notes, of the fixture
         with pytest.raises(ClientError, match="AccessDenied"):
             manifest = limited.client.head_object(
                 Bucket=limited.name, Key=f"igny8/{keys.manifest_key(first.id)}"

@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("django_tasks_db", reason="Django's tasks need Django 6.0 and django-tasks-db")
 
 
-from igny8_backup import django_tasks  # noqa: E402
-from igny8_backup.conf import problems  # noqa: E402
-from igny8_backup.errors import RefusedError  # noqa: E402
-from igny8_backup.jobs import backup, upkeep  # noqa: E402
-from igny8_backup.queues.choose import queue_task, why_no_queue  # noqa: E402
-from tests.services.project import Project  # noqa: E402
+from igny8_backup import django_tasks  # noqa: E402 - after the check above
+from igny8_backup.conf import problems  # noqa: E402 - after the check above
+from igny8_backup.errors import RefusedError  # noqa: E402 - after the check above
+from igny8_backup.jobs import backup, upkeep  # noqa: E402 - after the check above
+from igny8_backup.queues.choose import queue_task, why_no_queue  # noqa: E402 - after the check above
+from tests.services.project import Project  # noqa: E402 - after the check above
 
 SETTINGS = """
 INSTALLED_APPS.append("django_tasks_db")

@@ -81,7 +81,7 @@ def google(folder: Path) -> Iterator[Cloud]:
         os.environ["STORAGE_EMULATOR_HOST"] = proxy.endpoint
 
         def make(location: str) -> Any:
-            credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+            credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]  # the library has no types
             return GoogleCloudStorage(
                 project_id="test", credentials=credentials, bucket_name="backups", location=location
             )

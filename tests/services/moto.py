@@ -49,7 +49,7 @@ class MotoServer:
     def client(self, service: str = "s3", access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> Any:
         """Return a boto3 client, by default with all permissions. The caller closes it."""
         return boto3.client(
-            service,  # type: ignore[call-overload]
+            service,  # type: ignore[call-overload]  # any service
             endpoint_url=self.endpoint,
             region_name=REGION,
             aws_access_key_id=access_key,

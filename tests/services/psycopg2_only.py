@@ -15,7 +15,7 @@ import sys
 
 from tests.services import hidden
 
-sys.modules["psycopg"] = None  # type: ignore[assignment]
+sys.modules["psycopg"] = None  # type: ignore[assignment]  # so that its import fails
 try:
     from django.db.backends.postgresql.psycopg_any import is_psycopg3
 finally:

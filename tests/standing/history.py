@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.acceptance import Acceptance, AcceptedPart
@@ -142,11 +143,11 @@ def half_but_logs(part: Part, role: str) -> float | None:
 
 
 def standings(
-    manifests: list[Manifest], annotations: Mapping[int, Annotations] | None = None, **changed: object
+    manifests: list[Manifest], annotations: Mapping[int, Annotations] | None = None, **changed: Any
 ) -> Standings:
     by_id = {id_of(night): found for night, found in (annotations or {}).items()}
     arguments = {"now": NOW, "shrink": half_but_logs, **changed}
-    return judge(manifests, by_id, **arguments)  # type: ignore[arg-type]
+    return judge(manifests, by_id, **arguments)
 
 
 def summary(found: Standings, part: Part) -> str:

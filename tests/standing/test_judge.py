@@ -208,7 +208,7 @@ def test_judge_failed_copy_is_neither_judged_nor_baseline() -> None:
 def test_judge_copy_dated_in_the_future_is_no_baseline() -> None:
     history = [backup(1, tree(1, files=10)), backup(2, tree(2, files=1000)), backup(3, tree(3, files=10))]
     later = replace(history[1], started=NOW + timedelta(hours=1))
-    assert standings([history[0], later, history[2]]).of(id_of(3), SITES).fit  # type: ignore[union-attr]
+    assert standings([history[0], later, history[2]]).of(id_of(3), SITES).fit  # type: ignore[union-attr]  # it was written before
 
 
 def test_judge_safety_copy_is_unfit_and_no_baseline() -> None:

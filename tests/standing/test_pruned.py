@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -61,10 +62,10 @@ class Storage:
         for later, found in judge_again(before, self.standings(backup_id), SITES, backup_id).items():
             self.change(later, judged=(JudgedPart(kind="files", name="sites", baseline=found),))
 
-    def change(self, backup_id: str, **changed: object) -> None:
+    def change(self, backup_id: str, **changed: Any) -> None:
         notes = self.annotations.get(backup_id, Annotations())
         before = notes.acceptance or Acceptance(schema=1, id=backup_id)
-        after = replace(before, **changed)  # type: ignore[arg-type]
+        after = replace(before, **changed)
         self.annotations[backup_id] = replace(notes, acceptance=after)
 
     def prune(self) -> None:

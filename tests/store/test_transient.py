@@ -19,7 +19,7 @@ from igny8_backup.errors import StorageError
 from igny8_backup.store import Retry, Store, UnreachableError, open_store
 from igny8_backup.store.base import SMALL_STREAM
 from igny8_backup.store.transient import may_pass
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import from_bytes
 from tests.services.shim import build_shim, refusing
 
@@ -140,13 +140,13 @@ def test_each_call_of_another_storage_survives_failures(
 def test_large_stream_to_another_storage_is_sent_once_and_leaves_nothing(flaky: Flaky) -> None:
     store = open_store(flaky, "igny8/", Retry(60, first_pause=0.001))
 
-    def source() -> Iterator[bytes]:
+    def source() -> Blocks:
         for _ in range(SMALL_STREAM // BLOCK + 2):
             yield os.urandom(BLOCK)
         flaky.failures = [HttpError(503)]
 
     with pytest.raises(UnreachableError, match="HttpError") as caught:
-        store.put("a", source())  # type: ignore[arg-type]
+        store.put("a", source())
     assert "hunter2" not in str(caught.value)
     assert list(store.list()) == []
 

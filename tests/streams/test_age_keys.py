@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.errors import IdentityError, IntegrityError, UsageError
-from igny8_backup.streams import BLOCK
+from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import (
     Identity,
     decrypt,
@@ -220,12 +220,12 @@ def test_opens_reads_only_the_header() -> None:
     data = encrypted(RECIPIENT, content=bytes(3 * BLOCK))
     taken = []
 
-    def blocks() -> object:
+    def blocks() -> Blocks:
         for start in range(0, len(data), 100):
             taken.append(start)
             yield data[start : start + 100]
 
-    assert opens(blocks(), IDENTITIES)  # type: ignore[arg-type]
+    assert opens(blocks(), IDENTITIES)
     assert len(taken) <= 4
     other = parse_identities(generate_identity()[0])
     assert not opens(from_bytes(data), other)

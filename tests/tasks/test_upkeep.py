@@ -42,8 +42,8 @@ def run(task: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def test_upkeep_tasks_a_week_succeeds(
-    context: BackupContext,  # noqa: F811
-    trees: Trees,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
+    trees: Trees,  # noqa: F811 - a fixture
     web: WebServer,
     tmp_path: Path,
 ) -> None:
@@ -65,7 +65,7 @@ def test_upkeep_tasks_a_week_succeeds(
     assert web.paths[2:] == ["/week/start", "/week", "/hour/start", "/hour"]
 
 
-def test_pin_task_pins_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811
+def test_pin_task_pins_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811 - a fixture
     made = run(backup_all, wait=1)
     assert run(pin_backup, made["id"], "before the move") == {"id": made["id"]}
     status = read_status(context.config).status
@@ -76,7 +76,7 @@ def test_pin_task_pins_a_backup_and_refreshes_the_status(context: BackupContext)
         run(pin_backup, "20260101T000000Z-abcdef", "why not")
 
 
-def test_drill_task_drills_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811
+def test_drill_task_drills_a_backup_and_refreshes_the_status(context: BackupContext) -> None:  # noqa: F811 - a fixture
     made = run(backup_all, wait=1)
     assert run(drill_backup, made["id"]) == {"ids": [made["id"]]}
     status = read_status(context.config).status
@@ -86,8 +86,8 @@ def test_drill_task_drills_a_backup_and_refreshes_the_status(context: BackupCont
 
 
 def test_upkeep_tasks_failures_are_raised_and_reported(
-    context: BackupContext,  # noqa: F811
-    trees: Trees,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
+    trees: Trees,  # noqa: F811 - a fixture
     web: WebServer,
 ) -> None:
     made = run(backup_all)
@@ -113,8 +113,8 @@ def test_upkeep_tasks_failures_are_raised_and_reported(
 
 
 def test_backup_task_of_an_emptied_tree_is_incomplete(
-    context: BackupContext,  # noqa: F811
-    trees: Trees,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
+    trees: Trees,  # noqa: F811 - a fixture
     web: WebServer,
 ) -> None:
     run(backup_all)
@@ -126,8 +126,8 @@ def test_backup_task_of_an_emptied_tree_is_incomplete(
 
 
 def test_backup_task_second_delivery_sends_no_ping(
-    context: BackupContext,  # noqa: F811
-    trees: Trees,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
+    trees: Trees,  # noqa: F811 - a fixture
     web: WebServer,
 ) -> None:
     for _ in range(2):
@@ -136,8 +136,8 @@ def test_backup_task_second_delivery_sends_no_ping(
 
 
 def test_commands_ping_like_tasks(
-    context: BackupContext,  # noqa: F811
-    trees: Trees,  # noqa: F811
+    context: BackupContext,  # noqa: F811 - a fixture
+    trees: Trees,  # noqa: F811 - a fixture
     web: WebServer,
 ) -> None:
     for name in ("backup_all", "backup_sites", "verify_backup", "prune_backups", "monitor_backups"):

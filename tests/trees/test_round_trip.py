@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -101,14 +102,14 @@ TREE = st.recursive(
 )
 
 
-def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: list[bytes]) -> None:
+def grow(folder: bytes, tree: dict[bytes, tuple[str, Any, int, int]], files: list[bytes]) -> None:
     for name, (kind, what, mode, time) in tree.items():
         path = os.path.join(folder, name)
         if kind == "dir":
             os.mkdir(path)
-            grow(path, what, files)  # type: ignore[arg-type]
+            grow(path, what, files)
         elif kind == "link":
-            os.symlink(what, path)  # type: ignore[arg-type]
+            os.symlink(what, path)
             os.utime(path, ns=(time, time), follow_symlinks=False)
             continue
         elif kind == "hard" and files:
@@ -116,7 +117,7 @@ def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: 
             continue
         else:
             with open(path, "wb") as file:
-                file.write(what)  # type: ignore[arg-type]
+                file.write(what)
             files.append(path)
         os.chmod(path, mode | 0o700)
         os.utime(path, ns=(time, time))
@@ -126,7 +127,7 @@ def grow(folder: bytes, tree: dict[bytes, tuple[str, object, int, int]], files: 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(TREE, st.integers(1, 3000), st.integers(1, 100_000))
 def test_round_trip_any_tree_is_equal(
-    tree: dict[bytes, tuple[str, object, int, int]], limit: int, block: int
+    tree: dict[bytes, tuple[str, Any, int, int]], limit: int, block: int
 ) -> None:
     top = Path(tempfile.mkdtemp(prefix="igny8-backup-tests-"))
     try:

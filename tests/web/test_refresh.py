@@ -45,7 +45,7 @@ class GatedStorage(FileSystemStorage):
 
 
 @pytest.fixture
-def gate(settings: Any, context: BackupContext, tmp_path: Path) -> Iterator[threading.Event]:  # noqa: F811
+def gate(settings: Any, context: BackupContext, tmp_path: Path) -> Iterator[threading.Event]:  # noqa: F811 - a fixture
     """A gate before a storage that has a backup. It is shut."""
     made = by_clock(context, Clock(NOW - timedelta(hours=3)))
     run_backup(made, BackupRequest(trees=("sites", "uploads")))

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,9 +53,9 @@ def test_cache_returns_what_was_written(
     [{"size": 8}, {"tag": "tag 2"}, {"tag": ""}, {"key": "runs/2.json"}],
     ids=["size", "tag", "no-tag", "key"],
 )
-def test_cache_object_changed_in_storage_is_absent(tmp_path: Path, changed: dict[str, object]) -> None:
+def test_cache_object_changed_in_storage_is_absent(tmp_path: Path, changed: dict[str, Any]) -> None:
     (made,) = filled(tmp_path, {"runs/1.json": b"content"})
-    assert DocumentCache(tmp_path, HERE).read([replace(made, **changed)]) == {}  # type: ignore[arg-type]
+    assert DocumentCache(tmp_path, HERE).read([replace(made, **changed)]) == {}
 
 
 def test_cache_of_another_storage_is_not_believed(tmp_path: Path) -> None:

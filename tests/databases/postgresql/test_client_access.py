@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from demo.server import PostgresServer
@@ -24,14 +25,14 @@ HARD = ["a=b it's c=d", 'say "hi" back\\slash %s %', "Straße 税 " + "ä" * 24]
 PASSWORDS = ["a:b\\c", "space and 'quote'", "pässwörd 密", ":" * 5 + "\\" * 5]
 
 
-def dumped(stage: Stage, **changed: object) -> bytes:
+def dumped(stage: Stage, **changed: Any) -> bytes:
     engine = stage.engine_with(**changed)
     return b"".join(engine.dump(engine.describe(())))
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_dump_and_load_with_unusual_database_name(pg: PostgresServer, make_stage: object, name: str) -> None:
-    stage: Stage = make_stage(pg, name=name)  # type: ignore[operator]
+def test_dump_and_load_with_unusual_database_name(pg: PostgresServer, make_stage: Any, name: str) -> None:
+    stage: Stage = make_stage(pg, name=name)
     stage.create()
     stage.make_staging(jobs=2)
     assert stage.databases() == sorted([stage.name, stage.staging])

@@ -37,7 +37,7 @@ def ids(*argv: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_list_backups_chooses_and_groups(context: BackupContext, tmp_path: Path) -> None:  # noqa: F811
+def test_list_backups_chooses_and_groups(context: BackupContext, tmp_path: Path) -> None:  # noqa: F811 - a fixture
     clock = Clock(START)
     dated = by_clock(context, clock)
     first = run_backup(dated, BackupRequest(trees=("sites",))).id

@@ -17,10 +17,10 @@ COMMON: dict[str, Any] = {
 }
 
 
-def record(path: str, kind: str = "file", *, pack: str = "", target: str = "") -> Record:
+def record(path: str, kind: Any = "file", *, pack: str = "", target: str = "") -> Record:
     return Record(
         path=path.encode(),
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         size=10 if kind == "file" else 0,
         pack=pack,
         target=target.encode(),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,10 +260,10 @@ def test_annotation_that_cannot_be_read_keeps_the_copies_of_its_host(
     stored.put(key, write(b"{}"))
     real = os.open
 
-    def refused(path: object, *args: object, **options: object) -> int:
+    def refused(path: Any, *args: Any, **options: Any) -> int:
         if str(path).endswith(key):
             raise PermissionError(13, "Permission denied", str(path))
-        return real(path, *args, **options)  # type: ignore[arg-type]
+        return real(path, *args, **options)
 
     monkeypatch.setattr(os, "open", refused)
     result = prune(stored.context)

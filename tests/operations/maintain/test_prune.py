@@ -96,7 +96,7 @@ def test_prune_removes_a_backup_at_once_and_its_packs_later(nightly: BackupConte
     before = stored(nightly)
     planned = prune(nightly, dry_run=True)
     assert planned.removed == (first, second)
-    assert stored(nightly) == before and nightly.catalog.run(first).pruned is None  # type: ignore[union-attr]
+    assert stored(nightly) == before and nightly.catalog.run(first).pruned is None  # type: ignore[union-attr]  # it was written before
 
     result = prune(nightly)
     assert result.removed == (first, second) and result.complete and not result.swept

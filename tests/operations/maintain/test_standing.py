@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,12 +52,12 @@ def nightly(context: BackupContext, clock: Clock) -> BackupContext:
     return by_clock(replace(context, config=replace(context.config, retention=Policy(last=2))), clock)
 
 
-def night(context: BackupContext, clock: Clock, **changed: object) -> BackupResult:
+def night(context: BackupContext, clock: Clock, **changed: Any) -> BackupResult:
     clock.forward(hours=1)
     for tree in BOTH.trees:
         if (context.config.state_dir / "indexes").exists():
             let_time_pass(context, tree)
-    return run_backup(context, replace(BOTH, **changed))  # type: ignore[arg-type]
+    return run_backup(context, replace(BOTH, **changed))
 
 
 def nights(context: BackupContext, clock: Clock, number: int, *, full: bool = False) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.storage import FileSystemStorage
@@ -55,11 +56,11 @@ class Site:
         self.clock.forward(days=1)
         self.last = run_backup(self.context, BackupRequest(trees=("sites", "uploads"))).id
 
-    def record(self, **changed: object) -> None:
+    def record(self, **changed: Any) -> None:
         """Change the record of the last run."""
         run = self.context.catalog.run(self.last)
         assert run
-        self.context.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))  # type: ignore[arg-type]
+        self.context.store.put_small(keys.run_key(self.last), records.to_json(replace(run, **changed)))
 
 
 @pytest.fixture
@@ -250,10 +251,10 @@ def drilled_backup_pruned(site: Site) -> None:
     assert newest.id not in read_annotations(site.context.store)
 
 
-def other_host(site: Site, **config: object) -> BackupContext:
+def other_host(site: Site, **config: Any) -> BackupContext:
     """The context of another host with the same trees."""
     state = site.context.config.state_dir.with_name("state of web-2")
-    changed = replace(site.context.config, host="web-2", state_dir=state, **config)  # type: ignore[arg-type]
+    changed = replace(site.context.config, host="web-2", state_dir=state, **config)
     return replace(site.context, config=changed)
 
 

@@ -57,7 +57,7 @@ def folder_of(server: RcloneS3) -> Path:
 @pytest.mark.slow
 def test_operations_need_few_requests_for_documents_read_before(
     context: BackupContext,
-    s3: RcloneS3,  # noqa: F811
+    s3: RcloneS3,  # noqa: F811 - a fixture
 ) -> None:
     make_storage(folder_of(s3), BACKUPS, datetime.now(UTC) - timedelta(hours=1))
     operations: dict[str, Callable[[BackupContext], object]] = {
@@ -81,7 +81,7 @@ def test_operations_need_few_requests_for_documents_read_before(
 
 
 @pytest.mark.services
-def test_cache_that_lies_costs_requests_only(context: BackupContext, s3: RcloneS3) -> None:  # noqa: F811
+def test_cache_that_lies_costs_requests_only(context: BackupContext, s3: RcloneS3) -> None:  # noqa: F811 - a fixture
     make_storage(folder_of(s3), 8, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, proxy):
         truth = read_history(bucket).entries
@@ -114,7 +114,7 @@ def unreadable(context: BackupContext) -> list[str]:
 @pytest.mark.services
 def test_prune_reads_the_manifests_that_let_it_remove_others_from_the_storage(
     context: BackupContext,
-    s3: RcloneS3,  # noqa: F811
+    s3: RcloneS3,  # noqa: F811 - a fixture
 ) -> None:
     make_storage(folder_of(s3), 8, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, _):
@@ -136,7 +136,7 @@ def test_prune_reads_the_manifests_that_let_it_remove_others_from_the_storage(
 @pytest.mark.services
 def test_restores_read_the_manifests_that_they_use_from_the_storage(
     context: BackupContext,
-    s3: RcloneS3,  # noqa: F811
+    s3: RcloneS3,  # noqa: F811 - a fixture
 ) -> None:
     make_storage(folder_of(s3), 4, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, _):
@@ -162,7 +162,7 @@ def test_restores_read_the_manifests_that_they_use_from_the_storage(
 
 
 @pytest.mark.services
-def test_snapshot_reads_a_document_that_was_replaced(context: BackupContext, s3: RcloneS3) -> None:  # noqa: F811
+def test_snapshot_reads_a_document_that_was_replaced(context: BackupContext, s3: RcloneS3) -> None:  # noqa: F811 - a fixture
     make_storage(folder_of(s3), 2, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, _):
         first, second = take_snapshot(bucket).catalog.entries()
@@ -177,7 +177,7 @@ def test_snapshot_reads_a_document_that_was_replaced(context: BackupContext, s3:
 @pytest.mark.services
 def test_snapshot_shows_one_moment_and_current_shows_now(
     context: BackupContext,
-    s3: RcloneS3,  # noqa: F811
+    s3: RcloneS3,  # noqa: F811 - a fixture
 ) -> None:
     make_storage(folder_of(s3), 2, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, _):

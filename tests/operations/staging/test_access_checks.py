@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,8 @@ def test_difference_that_a_dump_lacks_ends_a_drill_with_status_3(project: Projec
     assert "without PUBLIC=SELECT" in drilled.stderr
 
 
-def details(**changed: object) -> DatabaseDetails:
-    return DatabaseDetails(alias="a", name="a", tables=(), **changed)  # type: ignore[arg-type]
+def details(**changed: Any) -> DatabaseDetails:
+    return DatabaseDetails(alias="a", name="a", tables=(), **changed)
 
 
 def test_access_differences_without_recorded_access_are_empty() -> None:

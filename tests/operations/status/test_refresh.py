@@ -122,7 +122,7 @@ def test_status_that_cannot_be_written_is_noted_and_fails_nothing(nights: Backup
     status_file(nights.config).mkdir(parents=True)
     with refreshing_status(nights):
         run_backup(nights, BOTH)
-    notes: list[str] = nights.progress.texts  # type: ignore[attr-defined]
+    notes: list[str] = nights.progress.texts  # type: ignore[attr-defined]  # Notes, of the fixture
     assert any("The status for the admin page was not kept." in note for note in notes)
 
 

@@ -254,7 +254,7 @@ def machine(context: BackupContext, tmp_path: Path) -> Iterator[type[Restores]]:
         pass
 
     # In memory: every step writes its journal through to the disk.
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     Prepared.context, Prepared.folder = context, memory if os.access(memory, os.W_OK) else tmp_path
     yield Prepared
 

@@ -5,4 +5,4 @@ import os
 import sys
 
 for name in os.environ.get("HIDDEN_MODULES", "").split(","):
-    sys.modules[name] = None  # type: ignore[assignment]
+    sys.modules[name] = None  # type: ignore[assignment]  # so that its import fails

@@ -96,7 +96,7 @@ def test_download_resumed_at_other_position_raises(
 ) -> None:
     store = open_s3(proxy.endpoint, retry=patient())
     store.put("a", from_bytes(DATA))
-    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]
+    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]  # it was written before
     head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\n{content_range}Content-Length: 5\r\nConnection: close\r\n\r\n"
     proxy.cut_answers(CUT)
     proxy.forge_answer(b"range: bytes", head.encode() + b"wrong")
@@ -152,7 +152,7 @@ def test_large_download_from_a_server_without_ranges_is_read_in_one_piece(
 ) -> None:
     store = open_s3(proxy.endpoint, retry=patient())
     store.put("a", from_bytes(DATA))
-    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]
+    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]  # it was written before
     head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
     proxy.forge_answer(b"range: bytes", head.encode() + b"wrong", times=10)
     assert read(store.open("a")) == DATA

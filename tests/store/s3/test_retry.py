@@ -78,7 +78,7 @@ def test_body_byte_by_byte_is_given_up_and_resumed(open_s3: OpenStore, proxy: Cu
     store = open_s3(proxy.endpoint, retry=patient(answer_seconds=0.5))
     data = os.urandom(60_000)
     store.put("a", from_bytes(data))
-    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]
+    etag = store._bucket.head(store._key("igny8/a"))["ETag"]  # type: ignore[index]  # it was written before
     head = f"HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     proxy.drip_answer(b"GET ", head + data, start=len(head))
     assert store.read_small("a") == data

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -112,11 +113,12 @@ def test_backup_with_hash_workers_equals_backup_without(
     touch_all(tree)
     for change in after:
         apply(tree, change)
-    options = {"checksum": checksum, "packs_to_rewrite": sorted(first.packs)[:1] if rewrite else []}
-    plain = take(tree, earlier=first, limit=2000, **options)  # type: ignore[arg-type]
-    with Hashers(Job(root=str(tree), packs_to_rewrite=tuple(options["packs_to_rewrite"]))) as hashers:  # type: ignore[arg-type]
+    rewritten = sorted(first.packs)[:1] if rewrite else []
+    options: dict[str, Any] = {"checksum": checksum, "packs_to_rewrite": rewritten}
+    plain = take(tree, earlier=first, limit=2000, **options)
+    with Hashers(Job(root=str(tree), packs_to_rewrite=tuple(rewritten))) as hashers:
         hashers.submit([]).result()  # from now on the workers are used for single files as well
-        hashed = take(tree, earlier=first, limit=2000, scan=ScanAhead, hashers=hashers, **options)  # type: ignore[arg-type]
+        hashed = take(tree, earlier=first, limit=2000, scan=ScanAhead, hashers=hashers, **options)
     assert without_marks(hashed) == without_marks(plain)
     assert hashed.packs == plain.packs
     assert hashed.skipped == plain.skipped == []

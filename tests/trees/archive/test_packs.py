@@ -28,7 +28,7 @@ from tests.trees.tools import IS_ROOT, look, only_files, take
 
 def members(data: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        return {info.name: archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]
+        return {info.name: archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]  # it was written before
 
 
 def files(root: Path, **contents: bytes) -> None:
@@ -177,7 +177,7 @@ def test_packs_are_read_alike_by_gnu_tar_and_python(tmp_path: Path) -> None:
     plant(tmp_path)
     (data,) = take(tmp_path).packs.values()
     with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8") as archive:
-        python = [archive.extractfile(info).read() for info in archive]  # type: ignore[union-attr]
+        python = [archive.extractfile(info).read() for info in archive]  # type: ignore[union-attr]  # it was written before
         names = [os.fsencode(name) for name in archive.getnames()]
     listed = subprocess.run(
         ["tar", "-t", "--null", "--quoting-style=literal"], input=data, capture_output=True, check=True

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +25,10 @@ pytestmark = pytest.mark.slow
 BACKUP_ID = "20261122T021500Z-7f3a9c"
 
 
-def job(root: Path, folder: Path, **more: object) -> Job:
+def job(root: Path, folder: Path, **more: Any) -> Job:
     folder.mkdir(exist_ok=True)
-    files = {name: str(folder / name) for name in ("index", "folders")}
-    return Job(root=str(root), backup_id=BACKUP_ID, **files, **more)  # type: ignore[arg-type]
+    files: dict[str, Any] = {name: str(folder / name) for name in ("index", "folders")}
+    return Job(root=str(root), backup_id=BACKUP_ID, **files, **more)
 
 
 def read(job: Job) -> dict[str, bytes]:

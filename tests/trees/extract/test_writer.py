@@ -131,7 +131,7 @@ def test_writer_pack_truncated_after_last_needed_file_raises(staging: Path) -> N
     for end in range(1024, len(data), 512):
         root = staging / str(end)
         root.mkdir()
-        refused(staging, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023
+        refused(staging, IntegrityError, lambda: written(root, data[:end], [file(b"a", b"a")]))  # noqa: B023 - called at once
 
 
 def test_writer_existing_file_is_not_overwritten(staging: Path) -> None:

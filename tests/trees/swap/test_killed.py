@@ -46,7 +46,7 @@ def test_exchange_killed_at_any_step_is_finished_or_undone(
     states = []
     for number in range(total):
         case = Case(tmp_path / str(number))
-        killed_at(number, lambda on_step: exchange(case.plan, on_step=on_step, renames_only=renames_only))  # noqa: B023
+        killed_at(number, lambda on_step: exchange(case.plan, on_step=on_step, renames_only=renames_only))  # noqa: B023 - called at once
         states.append(state(case.plan))
         if then == "undone":
             exchange(case.plan.reversed(), renames_only=renames_only)
@@ -71,7 +71,7 @@ def test_undo_killed_at_any_step_is_finished_or_reversed(
         case = Case(tmp_path / str(number))
         exchange(case.plan)
         back = case.plan.reversed()
-        killed_at(number, lambda on_step: exchange(back, on_step=on_step, renames_only=renames_only))  # noqa: B023
+        killed_at(number, lambda on_step: exchange(back, on_step=on_step, renames_only=renames_only))  # noqa: B023 - called at once
         if then == "finished":
             undo(case.plan)
             case.assert_old()

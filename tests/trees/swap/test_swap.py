@@ -343,7 +343,7 @@ def test_exchange_of_children_with_names_of_this_package_swaps_them(
     plan = plan_swap(root, staging)
     assert [child.name for child in plan.children] == sorted(map(os.fsencode, (*taken, "page")))
     for going, text in ((plan, "new"), (plan.reversed(), "old")):
-        killed_at(2, lambda on_step: exchange(going, on_step=on_step, renames_only=renames_only))  # noqa: B023
+        killed_at(2, lambda on_step: exchange(going, on_step=on_step, renames_only=renames_only))  # noqa: B023 - called at once
         assert state(going) == "mixed"
         exchange(going)
         assert {(root / name).read_text() for name in (*taken, "page")} == {text}

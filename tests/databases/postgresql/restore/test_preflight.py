@@ -24,11 +24,11 @@ Make = Callable[..., Stage]
 all_majors = pytest.mark.postgres(15, 16, 18)
 
 
-def blockers(stage: Stage, *, part: dict[str, str] | None = None, **details: object) -> list[str]:
+def blockers(stage: Stage, *, part: dict[str, str] | None = None, **details: Any) -> list[str]:
     engine = stage.engine
     found = engine.blockers(
         stage.part(**(part or {})),
-        replace(engine.describe(()), **details),  # type: ignore[arg-type]
+        replace(engine.describe(()), **details),
     )
     return found
 

@@ -63,8 +63,8 @@ def test_create_staging_uses_recorded_encoding_and_locale(
 
 
 @pytest.mark.parametrize("changed", [{"collate": "xx_XX.UTF-8"}, {"provider": "icu", "locale": "de"}])
-def test_create_staging_with_unknown_locale_creates_nothing(stage: Stage, changed: dict[str, str]) -> None:
-    details = replace(stage.engine.describe(()), **changed)  # type: ignore[arg-type]
+def test_create_staging_with_unknown_locale_creates_nothing(stage: Stage, changed: dict[str, Any]) -> None:
+    details = replace(stage.engine.describe(()), **changed)
     with pytest.raises(
         DatabaseError, match="could not be created like the recorded one.*Nothing live was changed"
     ):

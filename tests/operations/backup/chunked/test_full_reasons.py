@@ -133,7 +133,7 @@ def test_dump_that_cannot_refer_to_the_last_one_is_full_and_says_why(
     change(machine)
     if change is change_recipients:
         with pytest.raises(Exception, match="no identity is given"):
-            machine.read(machine.dump(CHANGED).chunked.full_id)  # type: ignore[union-attr]
+            machine.read(machine.dump(CHANGED).chunked.full_id)  # type: ignore[union-attr]  # it was written before
     else:
         made = machine.dump(CHANGED)
         assert kind(made) == FULL
@@ -152,7 +152,7 @@ def test_second_full_dump_before_its_time_is_reported(machine: Host) -> None:
         found = machine.context.shortfalls.take()
         assert [(item.part, item.step) for item in found] == [("default", "full dump")] * expected
     machine.clock.forward(days=7)
-    assert machine.dump(CHANGED).chunked.reason == ""  # type: ignore[union-attr]
+    assert machine.dump(CHANGED).chunked.reason == ""  # type: ignore[union-attr]  # it was written before
     lose_map(machine)
     machine.dump(CHANGED)
     assert machine.context.shortfalls.take() == (), "the others were more than a week ago"

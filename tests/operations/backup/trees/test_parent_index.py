@@ -36,7 +36,7 @@ def test_find_parent_backup_reads_schema_1(context: BackupContext) -> None:
 
     assert why == "" and parent is not None and parent.backup_id == made.id
     assert parent.packs_to_rewrite == frozenset()
-    (tree,) = run_backup(context, BackupRequest(trees=("sites",))).manifest.trees  # type: ignore[union-attr]
+    (tree,) = run_backup(context, BackupRequest(trees=("sites",))).manifest.trees  # type: ignore[union-attr]  # it was written before
     assert not tree.full
 
 
@@ -69,7 +69,7 @@ def test_packs_to_rewrite_mostly_dead_packs_are_chosen() -> None:
             )
             for n, size in enumerate(sizes)
         )
-        return TreePart(name="t", role="sites", state="complete", started=None, finished=None, packs=stored)  # type: ignore[arg-type]
+        return TreePart(name="t", role="sites", state="complete", started=None, finished=None, packs=stored)  # type: ignore[arg-type]  # not read
 
     def names(*numbers: int) -> set[str]:
         return {f"20261122T021500Z-7f3a9c-{n:04}" for n in numbers}

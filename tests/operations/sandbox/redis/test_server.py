@@ -148,7 +148,7 @@ def memory(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A client of the in-memory server, for each version of the protocol."""
     address = request.node.nodeid
 
-    class InMemory(redis.Connection):  # type: ignore[misc]
+    class InMemory(redis.Connection):  # type: ignore[misc]  # the library has no types
         def _connect(self) -> Any:
             return redis_server.connect(address)
 
