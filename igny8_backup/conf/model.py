@@ -136,6 +136,7 @@ class Config:
     compression_level: int
     files_compression_level: int
     jobs: int | None = None
+    dump_jobs: int = 1
     scratch_dir: Path
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]

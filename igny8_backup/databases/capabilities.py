@@ -6,7 +6,7 @@ the methods of a capability: an engine that lacks the capability raises ``NotImp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
@@ -14,7 +14,7 @@ from threading import Event
 from typing import ClassVar, Self
 
 from igny8_backup.databases.session import Session
-from igny8_backup.databases.values import RestoreSelection, ServerAccess, VulnerableProgram
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess, VulnerableProgram
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
@@ -29,6 +29,7 @@ class Capability(Enum):
 
     LOCK = "hold a lock that other hosts see"
     YIELD = "end a dump that other sessions wait for"
+    ARCHIVES = "be dumped over several connections"
     COPY = "be restored under another name"
     OVERRIDE = "be restored with other owners or another locale"
     IN_PLACE = "be restored in place"
@@ -113,6 +114,29 @@ class OptionalMethods:
         """
         raise self._lacks(Capability.YIELD)
 
+    # Capability.ARCHIVES
+
+    def open_archives(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str],
+        on_answers: Callable[[Answers], None],
+        *,
+        jobs: int,
+    ) -> AbstractContextManager[Sequence[Blocks]]:
+        """Dump a database as ``Engine.dump`` does, over up to ``jobs`` connections; yield a stream for each.
+
+        The first stream is the main archive. The others are data archives: they have the rows of some tables,
+        which the main archive lacks. The streams may be read in several threads.
+        """
+        raise self._lacks(Capability.ARCHIVES)
+
+    def load_archives(
+        self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
+    ) -> tuple[str, ...]:
+        """Restore a dump in several ``archives``, the main one first, as ``Engine.load`` restores a dump."""
+        raise self._lacks(Capability.ARCHIVES)
+
     # Capability.COPY
 
     def for_database(self, name: str) -> Self:
@@ -151,13 +175,13 @@ class OptionalMethods:
         raise self._lacks(Capability.IN_PLACE)
 
     def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
+        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, *data: Blocks
     ) -> tuple[str, ...]:
         """Replace the contents of the live database with the dump ``blocks``, in one transaction.
 
-        Returns a label, such as ``EVENT TRIGGER - name owner``, for each object of the dump that was not
-        restored. Raises ``UnfinishedError`` if it is unknown whether the server committed. After any other
-        error the database is unchanged.
+        ``data`` are its data archives. Returns a label, such as ``EVENT TRIGGER - name owner``, for each
+        object of the dump that was not restored. Raises ``UnfinishedError`` if it is unknown whether the
+        server committed. After any other error the database is unchanged.
         """
         raise self._lacks(Capability.IN_PLACE)
 

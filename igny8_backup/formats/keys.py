@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-RUNS = "runs/"
-BACKUPS = "backups/"
+RUNS, BACKUPS = "runs/", "backups/"
 PACKS, CHECKS = "packs/", "checks/"
 REMOVED, RETIRED = "removed/", "removed/hosts/"
 LOCKS = "locks/"
@@ -24,6 +23,7 @@ _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which matches the digits of every script
 _STAMP = r"[0-9]{8}T[0-9]{6}Z"
 _ROTATION = r"(\.r(?P<rotation>[0-9a-f]{6}))?"
+_ARCHIVE = r"((\.main|\.data-[0-9]{2,})?\.dump|\.sqlite3)"
 _PACK = rf"(?P<id>{_ID})-[0-9]{{4,}}{_ROTATION}"
 _SIGNATURE = r"signatures/(?P<name>[a-z]+)-[0-9a-f]{32}\.sig"
 _ID_RE = re.compile(_ID)
@@ -34,7 +34,7 @@ _PATTERNS = {
     "run": rf"runs/(?P<id>{_ID})\.json",
     "manifest": rf"backups/(?P<id>{_ID})/manifest\.json",
     "details": rf"backups/(?P<id>{_ID})/details{_ROTATION}\.json\.zst(\.age)?",
-    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}\.(dump|sqlite3)\.zst(\.age)?",
+    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_ARCHIVE}\.zst(\.age)?",
     "runs": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}\.runs\.zst(\.age)?",
     "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.index\.zst(\.age)?",
     "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.folders\.tar\.zst(\.age)?",
@@ -154,7 +154,7 @@ def details_key(backup_id: str, suffix: str) -> str:
 
 
 def database_key(backup_id: str, alias: str, kind: str, suffix: str) -> str:
-    """Return the key of a database dump. ``kind`` is ``dump`` (pg_dump's custom format) or ``sqlite3``."""
+    """Return the key of a dump; ``kind`` is ``dump``, ``main.dump``, ``data-01.dump`` ... or ``sqlite3``."""
     return f"{BACKUPS}{backup_id}/db/{alias}.{kind}{suffix}"
 
 

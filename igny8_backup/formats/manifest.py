@@ -22,7 +22,8 @@ from igny8_backup.formats.source import Source
 
 SCHEMA, WHOLE_SCHEMA = 3, 2
 """A manifest of schema 1 names its packs itself. Schema 2 names lists of packs. Schema 3 adds dumps in
-chunks, which earlier releases cannot read. A manifest without such dumps is written in schema 2."""
+chunks and dumps in several archives, which earlier releases cannot read. A manifest without such dumps is
+written in schema 2."""
 COMPLETE, FAILED, NOT_COPIED = "complete", "failed", "not copied"
 """States of a part of a backup. A copy lacks a part that is ``NOT_COPIED``; a run can end in the others."""
 INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "locked"
@@ -40,7 +41,8 @@ class DatabasePart(PackedPart):
     time up to which a standby had replayed the changes of its primary; ``None`` if the dump was made from a
     primary. ``source`` is ``None`` in backups of earlier releases.
     ``chunked`` is ``None`` if ``object`` is the whole dump. Otherwise ``object`` is the index of the dump,
-    and the packs of the part hold the chunks that the index refers to.
+    and the packs of the part hold the chunks that the index refers to. ``data`` are the data archives: the
+    rows of some tables, which ``object`` lacks.
     """
 
     kind: ClassVar[str] = "database"
@@ -60,6 +62,7 @@ class DatabasePart(PackedPart):
     data_time: datetime | None = None
     source: Source | None = None
     chunked: ChunkedDump | None = None
+    data: tuple[StoredObject, ...] = ()
 
     @property
     def as_of(self) -> datetime:
@@ -76,7 +79,7 @@ class DatabasePart(PackedPart):
         """The size of the dump before compression; 0 if there is no complete dump."""
         if self.chunked:
             return self.chunked.bytes
-        return self.object.raw_bytes if self.object else 0
+        return self.object.raw_bytes + sum(item.raw_bytes for item in self.data) if self.object else 0
 
     @property
     def dump(self) -> StoredObject:
@@ -88,9 +91,17 @@ class DatabasePart(PackedPart):
             raise damaged_backup(f"The manifest of the backup names no dump of the database {self.alias!r}.")
         return self.object
 
+    @property
+    def archives(self) -> tuple[StoredObject, ...]:
+        """The stored archives of the dump, the main one first; the index of a dump in chunks.
+
+        Raises ``IntegrityError`` if there is no complete dump.
+        """
+        return (self.dump, *self.data)
+
     def objects(self) -> tuple[StoredObject, ...]:
-        """Return the stored dump, or the index and the packs of a dump in chunks."""
-        return (self.object, *self.packs) if self.object else ()
+        """Return the stored archives of the dump, or the index and the packs of a dump in chunks."""
+        return (self.object, *self.data, *self.packs) if self.object else ()
 
     def pack_folder(self, host: str) -> str:
         return chunk_folder(host, self.alias)
@@ -233,4 +244,4 @@ class Manifest:
 
 def schema_of(databases: Iterable[DatabasePart]) -> int:
     """Return the schema in which a manifest with these databases is written."""
-    return SCHEMA if any(part.chunked for part in databases) else WHOLE_SCHEMA
+    return SCHEMA if any(part.chunked or part.data for part in databases) else WHOLE_SCHEMA

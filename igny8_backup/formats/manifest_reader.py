@@ -99,7 +99,14 @@ def _with_blocks_in(manifest: Manifest, found: ListReference) -> Manifest:
     return replace(
         manifest,
         details=replace(manifest.details, blocks_in=found),
-        databases=tuple(replace(part, object=own(part.object)) for part in manifest.databases),
+        databases=tuple(
+            replace(
+                part,
+                object=own(part.object),
+                data=tuple(replace(item, blocks_in=found) for item in part.data),
+            )
+            for part in manifest.databases
+        ),
         trees=tuple(
             replace(part, index=own(part.index), folders=own(part.folders)) for part in manifest.trees
         ),
@@ -117,6 +124,7 @@ def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
     for database in manifest.databases:
         if database.object:
             yield database.object, "runs" if database.chunked else "database", database.alias
+        yield from ((item, "database", database.alias) for item in database.data)
         yield from ((pack, "chunk", database.alias) for pack in database.packs)
     for tree in manifest.trees:
         if tree.index:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
@@ -86,7 +86,8 @@ class RunObserver:
         self._waiting_for = ""
         self._moved = time.monotonic()
         self._report_after = stall_seconds
-        self._lock = threading.Lock()
+        self._lock, self._advancing = threading.Lock(), threading.Lock()
+        self._streams, self._between = 0, ""
         self._closed = threading.Event()
         # Daemon: a server that never answers reason() must not keep the interpreter from exiting.
         self._thread = threading.Thread(
@@ -112,8 +113,9 @@ class RunObserver:
 
     def advance(self, amount: int, count: int = 0) -> None:
         """Report ``amount`` more bytes and ``count`` more files as done."""
-        self._progress.advance(amount, count)
-        self._heartbeat()
+        with self._advancing:  # several streams may advance at the same time
+            self._progress.advance(amount, count)
+            self._heartbeat()
 
     def waiting_for(self, party: str) -> None:
         """Record that data moved, and that the run now waits for ``party``, such as "the storage".
@@ -139,10 +141,9 @@ class RunObserver:
 
         In messages, ``source`` names what yields the blocks, and ``sink`` names what takes them. ``counted``:
         report the sizes of the blocks as progress. At the end, the run waits again for the party that was set
-        with :meth:`waiting_for` before.
+        with :meth:`waiting_for` before. Several streams may be monitored at the same time.
         """
-        previous = self._waiting_for
-        with closing(blocks):
+        with closing(blocks), self._stream():
             self.waiting_for(source)
             for block in blocks:
                 if self._ended_by:
@@ -152,7 +153,21 @@ class RunObserver:
                 self.waiting_for(sink)
                 yield block
                 self.waiting_for(source)
-            self.waiting_for(previous)
+        if not self._streams:
+            self.waiting_for(self._between)
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """Count the streams that are monitored, and remember what the run waited for before the first."""
+        with self._lock:
+            if not self._streams:
+                self._between = self._waiting_for
+            self._streams += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams -= 1
 
     def _check_for_stalls(self) -> None:
         while not self._closed.wait(max(self._report_after - self._idle_seconds(), 0.05)):

@@ -26,14 +26,16 @@ def process_output(
     *,
     env: Mapping[str, str] | None = None,
     pass_fds: Collection[int] = (),
+    run_as: Account | None = None,
 ) -> Blocks:
     """Yield the stdout of a program in blocks of ``BLOCK`` bytes; the last may be shorter.
 
     The program starts at the first ``next()``, with an empty stdin. Closing the stream stops the program.
-    ``env`` replaces the environment; ``pass_fds`` are descriptors that the program inherits. Raises
-    ``ToolMissingError`` if the program does not exist, ``ToolError`` if it fails.
+    ``env`` replaces the environment; ``pass_fds`` are descriptors that the program inherits. ``run_as``: run
+    the program as this user. Raises ``ToolMissingError`` if the program does not exist, ``ToolError`` if it
+    fails.
     """
-    child = Child(argv, env=env, pass_fds=pass_fds, read=True)
+    child = Child(argv, env=env, pass_fds=pass_fds, read=True, run_as=run_as)
     with contextlib.closing(child):
         while block := child.read_block(BLOCK):
             yield block

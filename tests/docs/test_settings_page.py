@@ -68,6 +68,7 @@ def test_settings_page_shows_the_defaults() -> None:
     assert table["COMPRESSION_LEVEL"] == str(config.compression_level)
     assert table["FILES_COMPRESSION_LEVEL"] == str(config.files_compression_level)
     assert config.jobs is None and "cores" in table["JOBS"]
+    assert table["DUMP_JOBS"] == str(config.dump_jobs)
     assert table["STALL_SECONDS"] == str(config.stall_seconds)
     assert table["RETRY_SECONDS"] == str(config.retry_seconds)
     assert config.state_dir == Path(settings.BASE_DIR) / table["STATE_DIR"].split("`")[0]
@@ -76,7 +77,7 @@ def test_settings_page_shows_the_defaults() -> None:
 
 def test_settings_page_shows_the_ranges() -> None:
     text = section(settings_pages(), "## Keys")
-    for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "STALL_SECONDS"):
+    for key in ("COMPRESSION_LEVEL", "FILES_COMPRESSION_LEVEL", "JOBS", "DUMP_JOBS", "STALL_SECONDS"):
         with override_settings(IGNY8_BACKUP={key: 0}):
             (problem,) = [item for item in problems() if item.id.endswith("E005")]
         low, high = re.findall(r"\d+", problem.hint)

@@ -25,7 +25,6 @@ from igny8_backup.databases.postgresql.introspection import list_tables, system_
 from igny8_backup.databases.postgresql.live_marks import live_marks
 from igny8_backup.databases.postgresql.optional_methods import PostgresqlOptionalMethods
 from igny8_backup.databases.postgresql.probes import ask
-from igny8_backup.databases.postgresql.restore import load as loading
 from igny8_backup.databases.postgresql.restore import staging as staging_databases
 from igny8_backup.databases.postgresql.restore.preflight import find_blockers
 from igny8_backup.databases.postgresql.restore.readiness import find_notes, restore_problems
@@ -116,7 +115,8 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
     def dump(
         self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
-        return self._dumper.dump(details, queries or {}, on_answers, self.lock_seconds)
+        with self._dumper.open_archives(details, queries or {}, on_answers, self.lock_seconds) as (blocks,):
+            yield from blocks
 
     def blocking_sessions(self) -> str:
         return self._dumper.blocking_sessions()
@@ -156,15 +156,7 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
     def load(
         self, staging: str, blocks: Blocks, *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        return loading.load(
-            self.live.to(staging),
-            blocks,
-            scratch=self._scratch,
-            jobs=jobs,
-            bin_dir=self._bin_dir,
-            selection=selection,
-            run_as=self._run_as,
-        )
+        return self.load_archives(staging, [blocks], jobs=jobs, selection=selection)
 
     def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
         with self.live.to(name).open() as session:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -18,6 +19,7 @@ from igny8_backup.databases.postgresql.connections.sessions import open_lock_ses
 from igny8_backup.databases.postgresql.dump.dump import Dumper
 from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
+from igny8_backup.databases.postgresql.restore import load as loading
 from igny8_backup.databases.postgresql.restore import staging as staging_databases
 from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.postgresql.restore.swap import name_database
@@ -28,8 +30,9 @@ from igny8_backup.databases.postgresql.roles.drill_role import (
     drill_role,
     drop_roles,
 )
+from igny8_backup.databases.postgresql.roles.limits import possible_jobs
 from igny8_backup.databases.session import Session
-from igny8_backup.databases.values import RestoreSelection, ServerAccess
+from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.streams import Blocks
@@ -43,6 +46,7 @@ class PostgresqlOptionalMethods(Engine):
     """
 
     capabilities = frozenset(Capability)
+    lock_seconds: float
     source: Connection
     live: Connection
     _dumper: Dumper
@@ -63,6 +67,37 @@ class PostgresqlOptionalMethods(Engine):
 
     def end_dump(self) -> None:
         self._dumper.sessions.end()
+
+    # Capability.ARCHIVES
+
+    @contextmanager
+    def open_archives(
+        self,
+        details: DatabaseDetails,
+        queries: Mapping[str, str],
+        on_answers: Callable[[Answers], None],
+        *,
+        jobs: int,
+    ) -> Iterator[Sequence[Blocks]]:
+        with self.source.open() as session:
+            jobs = possible_jobs(session, jobs)
+        with self._dumper.open_archives(
+            details, queries, on_answers, self.lock_seconds, jobs=jobs
+        ) as archives:
+            yield archives
+
+    def load_archives(
+        self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
+    ) -> tuple[str, ...]:
+        return loading.load(
+            self.live.to(staging),
+            archives,
+            scratch=self._scratch,
+            jobs=jobs,
+            bin_dir=self._bin_dir,
+            selection=selection,
+            run_as=self._run_as,
+        )
 
     # Capability.COPY
 
@@ -92,12 +127,13 @@ class PostgresqlOptionalMethods(Engine):
         )
 
     def restore_in_place(
-        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection
+        self, blocks: Blocks, details: DatabaseDetails, selection: RestoreSelection, *data: Blocks
     ) -> tuple[str, ...]:
         return restore_in_place(
             self.live,
             blocks,
             details,
+            data=data,
             selection=selection,
             scratch=self._scratch,
             bin_dir=self._bin_dir,

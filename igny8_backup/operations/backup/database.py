@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from igny8_backup.common.humanize import duration_in_words
+from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart
 from igny8_backup.formats.source import source_of
+from igny8_backup.operations.backup.archives import store_archives
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps
 from igny8_backup.operations.backup.suspects import total_rows
 from igny8_backup.operations.context import BackupContext
@@ -51,12 +53,31 @@ def backup_database(
     observer.begin(details.size)
     received = [Answers()]
 
-    def dump() -> Blocks:
-        blocks = engine.dump(details, config.probes.get(alias, {}), received.append)
+    queries = config.probes.get(alias, {})
+    several = config.dump_jobs > 1 and engine.supports(Capability.ARCHIVES)
+
+    def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")
 
+    def dump() -> Blocks:
+        return monitor(engine.dump(details, queries, received.append))
+
     if chunked.includes(part):
+        if several:
+            context.progress.note(
+                f"{alias}: DUMP_JOBS is ignored, because the dump is stored in chunks (CHUNKED_DUMPS)."
+            )
         part = chunked.store(part, dump, details.size, damaged)
+    elif several:
+        with engine.open_archives(details, queries, received.append, jobs=config.dump_jobs) as streams:
+            part = store_archives(
+                context,
+                backup_id,
+                part,
+                list(map(monitor, streams)),
+                kind=engine.dump_kind,
+                size=details.size,
+            )
     else:
         key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
         stored = context.upload(key, claimed=True).send(dump(), estimate=details.size)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.common.filesystem import sync
+from igny8_backup.common.humanize import listed
 from igny8_backup.errors import FilesError, UsageError, adding_context
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.select_copies import read_given, select_copies
-from igny8_backup.operations.read.dump import open_dump
+from igny8_backup.operations.read.dump import open_archives
 from igny8_backup.operations.restore.planning.preflight import check_objects
 from igny8_backup.operations.selection import ALL, DB, BaseRequest, select_parts
 from igny8_backup.streams.pipeline import write_file
@@ -39,9 +41,9 @@ class ArchiveResult:
 def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveResult:
     """Write the dump of one database to a private file, which ``pg_restore`` can read.
 
-    Raises ``UsageError`` if the request does not choose exactly one database, or if the file exists;
-    ``FilesError`` if the file cannot be written; the errors of ``open_dump``. After an error, no unfinished
-    file is left.
+    If the dump has data archives, they are written beside this file: ``FILE.data-01`` and so on. Raises
+    ``UsageError`` if the request does not choose exactly one database, or if the file exists; ``FilesError``
+    if the file cannot be written; the errors of ``open_dump``. After an error, no unfinished file is left.
     """
     given = read_given(context, request.backup_id)
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
@@ -52,22 +54,25 @@ def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveR
     ((manifest, part),) = selected.databases
     context.require_genuine(manifest)
     identities = context.identities(request.identity_file, needed=manifest.encrypted)
-    notes = check_objects(context, [part.dump, *part.stored_packs])
-    descriptor = _create(request.archive)
-    try:
-        with context.observe(f"database {part.alias}") as observer:
-            observer.begin(part.bytes)
-            blocks = observer.monitor(
-                open_dump(context, part, identities), source="the storage", sink="the file"
-            )
-            write_file(blocks, descriptor, name=f"the dump to {request.archive}")
-        sync(descriptor)
-    except BaseException:
-        with suppress(OSError):
-            request.archive.unlink()
-        raise
-    finally:
-        os.close(descriptor)
+    notes = check_objects(context, [*part.archives, *part.stored_packs])
+    streams = open_archives(context, part, identities)
+    files = [
+        request.archive.with_name(request.archive.name + (f".data-{number:02}" if number else ""))
+        for number in range(len(streams))
+    ]
+    with context.observe(f"database {part.alias}") as observer, ExitStack() as undo:
+        observer.begin(part.bytes)
+        for blocks, path in zip(streams, files, strict=True):
+            with _new_file(path, undo) as descriptor:
+                watched = observer.monitor(blocks, source="the storage", sink="the file")
+                write_file(watched, descriptor, name=f"the dump to {path}")
+                sync(descriptor)
+        undo.pop_all()
+    if files[1:]:
+        notes += [
+            f"The rows of some tables are in {listed([path.name for path in files[1:]])}. To restore all of"
+            ' them, see "Recover by hand" in the documentation.',
+        ]
     return ArchiveResult(
         backup_id=manifest.id,
         alias=part.alias,
@@ -75,6 +80,17 @@ def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveR
         bytes=part.bytes,
         notes=(*selected.notes, *notes),
     )
+
+
+@contextmanager
+def _new_file(path: Path, undo: ExitStack) -> Iterator[int]:
+    """Create a private file, and yield its descriptor. ``undo`` removes the file if anything fails later."""
+    descriptor = _create(path)
+    undo.callback(path.unlink, missing_ok=True)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: Path) -> int:

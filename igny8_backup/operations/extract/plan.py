@@ -123,7 +123,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
         notes += [*copy_notes, *origin_notes, *origin.notes]
         blockers += [*copy_blockers, *origin.blockers]
         spaces += _copy_space(context, request, copy)
-        objects += [part.dump] if request.skip_damaged else [part.dump, *part.stored_packs]
+        objects += [*part.archives] if request.skip_damaged else [*part.archives, *part.stored_packs]
     short = [] if request.ignore_space else space_blockers(spaces)
     if request.to_dir:
         require_new_folder(context.config, request.to_dir)

@@ -20,16 +20,29 @@ from igny8_backup.streams.age import Identity
 
 
 def open_dump(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> Blocks:
-    """Yield the dump of ``part``: the archive of ``pg_dump``, decrypted and decompressed.
+    """Yield the main archive of the dump of ``part``, as ``pg_dump`` wrote it.
 
-    Raises the errors of ``BackupContext.download``. For a dump in chunks, also raises ``IntegrityError`` if
-    the index, the packs and the manifest do not fit together. Only the end of the stream proves that they do.
+    A dump may have data archives, too: see :func:`open_archives`. Raises the errors of
+    ``BackupContext.download``. For a dump in chunks, also raises ``IntegrityError`` if the index, the packs
+    and the manifest do not fit together. Only the end of the stream proves that they do.
     """
     if part.chunked is None:
         yield from context.download(part.dump, identities)
         return
     index = read_dump_index(part, context.download(part.dump, identities))
     yield from archive_of(context, part, index, identities)
+
+
+def open_archives(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> list[Blocks]:
+    """Return the streams of the archives of the dump of ``part``: the main archive, then its data archives.
+
+    Nothing is read before the first block of a stream is requested. Each stream raises the errors of
+    :func:`open_dump`.
+    """
+    return [
+        open_dump(context, part, identities),
+        *(context.download(archive, identities) for archive in part.data),
+    ]
 
 
 def read_dump_index(part: DatabasePart, blocks: Blocks) -> Index:

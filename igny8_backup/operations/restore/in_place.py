@@ -25,7 +25,7 @@ from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.history.safety_copies import remember_in_place
 from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.read.details import read_details
-from igny8_backup.operations.read.dump import open_dump
+from igny8_backup.operations.read.dump import open_archives, open_dump
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore.other_workers import find_workers
 from igny8_backup.operations.restore.planning.preflight import check_objects
@@ -118,7 +118,7 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
             f"There is no database {target.name} to restore into.",
             hint=f"Create it, empty, with the encoding {details.encoding}; or restore without --in-place.",
         )
-    check_objects(context, [part.dump, *part.stored_packs])
+    check_objects(context, [*part.archives, *part.stored_packs])
     workers = find_workers(context.config)
     origin = check_origin(context, engine, manifest, in_place=True)
     dump = open_dump(context, part, identities)
@@ -205,7 +205,7 @@ def _save_first(context: BackupContext, own: BackupContext, plan: InPlacePlan) -
 
     ``own`` is a context that may write backups. The backup includes the rows that the settings exclude.
     """
-    complete = replace(own, config=replace(own.config, exclude_table_data={}))
+    complete = replace(own, config=replace(own.config, exclude_table_data={}, dump_jobs=1))
     result = run_backup(complete, BackupRequest(databases=(plan.part.alias,), label=LABEL, safety=True))
     for item in result.shortfalls:
         context.shortfalls.add(item.part, item.step, item.text)
@@ -217,10 +217,9 @@ def _replace(context: BackupContext, plan: InPlacePlan, saved: str) -> tuple[str
     try:
         with context.observe(f"database {plan.part.alias}") as observer:
             observer.begin(plan.part.bytes)
-            blocks = open_dump(context, plan.part, list(plan.identities))
-            return engine.restore_in_place(
-                observer.monitor(blocks, source="the storage", sink="psql"), plan.details, plan.selection
-            )
+            archives = open_archives(context, plan.part, list(plan.identities))
+            main, *data = (observer.monitor(item, source="the storage", sink="psql") for item in archives)
+            return engine.restore_in_place(main, plan.details, plan.selection, *data)
     except UnfinishedError as error:
         undo = how_to_undo(plan.part.alias, saved)
         hint = f"The previous contents are in backup {saved}. To restore them: {undo}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.read.dump import open_dump, open_undamaged
+from igny8_backup.operations.read.dump import open_archives, open_undamaged
 from igny8_backup.operations.staging.probe_checks import check_answers
 from igny8_backup.streams.age import Identity
 
@@ -42,22 +43,25 @@ def load_staging(
         observer.begin(part.bytes)
         # Stalls are reported only until the last byte is read. Afterwards pg_restore may work for hours.
         lost = selection.lost
-        blocks = (
-            open_undamaged(context, part, identities, lost)
-            if lost.packs
-            else open_dump(context, part, identities)
-        )
+        streams = [
+            observer.monitor(blocks, source="the storage", sink="pg_restore")
+            for blocks in (
+                [open_undamaged(context, part, identities, lost)]
+                if lost.packs
+                else open_archives(context, part, identities)
+            )
+        ]
         jobs = engine.choose_jobs(staging, context.config.jobs, details.size)
         if jobs > 1:
             context.progress.note(
-                f"{part.alias}: up to {jobs} connections build indexes at the same time (the setting JOBS)."
+                f"{part.alias}: up to {jobs} connections work at the same time (the setting JOBS)."
             )
-        left_out = engine.load(
-            staging,
-            observer.monitor(blocks, source="the storage", sink="pg_restore"),
-            jobs=jobs,
-            selection=selection,
-        )
+        if len(streams) > 1:
+            unchanged, hint = "Nothing live was changed.", "Choose another backup."
+            engine.require(Capability.ARCHIVES, unchanged=unchanged, hint=hint)
+            left_out = engine.load_archives(staging, streams, jobs=jobs, selection=selection)
+        else:
+            left_out = engine.load(staging, streams[0], jobs=jobs, selection=selection)
         if analyze:
             collect_statistics(context, engine, staging, jobs)
     if not selection.tables:

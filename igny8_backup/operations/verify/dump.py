@@ -40,7 +40,8 @@ def read_database(
         user=config.restore_user,
     )
     if part.chunked is None:
-        attempt(part.dump, convert)
+        for archive in part.archives:
+            attempt(archive, convert)
         return
 
     def read_archive(blocks: Blocks) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from igny8_backup.databases.postgresql.connections.connection import Connection,
 from igny8_backup.databases.postgresql.dump.dump_sessions import DumpSessions
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.failure import explain, is_refused_lock
+from igny8_backup.databases.postgresql.dump.placement import Placement, place_tables
 from igny8_backup.databases.postgresql.dump.replay_time import replay_time
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
@@ -98,49 +99,72 @@ class Dumper:
         with self._open() as session:
             return describe(session, self._source.alias, self._find_excluded(session, excluded))
 
-    def dump(
-        self, details: DatabaseDetails, queries: Queries, on_answers: OnAnswers | None, lock_seconds: float
-    ) -> Blocks:
-        """Yield the dump of the database that ``details`` describe.
+    @contextmanager
+    def open_archives(
+        self,
+        details: DatabaseDetails,
+        queries: Queries,
+        on_answers: OnAnswers | None,
+        lock_seconds: float,
+        *,
+        jobs: int = 1,
+    ) -> Iterator[list[Blocks]]:
+        """Dump the database that ``details`` describe; yield the streams of the archives.
 
-        ``queries`` and ``on_answers`` have the same meaning as for ``Engine.dump``. A session exports the
-        snapshot and locks all tables until ``pg_dump`` has locked them too. If ``pg_dump`` waits longer than
-        ``lock_seconds`` for a lock, because a third session has requested an exclusive lock in the meantime,
-        the dump starts over with a new snapshot.
+        The first is the main archive. With several ``jobs``, up to ``jobs - 1`` data archives have the rows
+        of some tables. All archives show the same instant, and may be read in several threads.
+        ``queries`` and ``on_answers`` have the same meaning as for ``Engine.dump``.
+
+        A session exports the snapshot and locks all tables; it holds the locks until the context ends. If a
+        ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an
+        exclusive lock in the meantime, the dump starts over with a new snapshot.
         """
         for _ in range(ATTEMPTS):
-            with self._open() as session:
+            with self._open() as session, ExitStack() as stack:
                 server = session.server_version_text
                 data_time = replay_time(session)  # before the snapshot: never later than its data
                 snapshot = export_snapshot(session)
+                # No table is renamed or dropped from here on, because the session has locked all of them.
+                placement = place_tables(session, details.excluded_data, jobs) if jobs > 1 else ()
                 if on_answers:
                     answers = self._ask_source(session, snapshot, details, queries)
                     on_answers(replace(answers, data_time=data_time))
                 started = time.monotonic()
-                with closing(self._run_pg_dump(details, server, snapshot, lock_seconds)) as blocks:
-                    try:
-                        first = next(blocks)  # pg_dump locks all tables before it writes its first byte
-                    except ToolError as error:
-                        seconds = time.monotonic() - started
-                        gaps = find_permission_gaps(session, details.excluded_data)
-                        if seconds >= lock_seconds and is_refused_lock(error) and not gaps.unreadable:
-                            continue
-                        raise self._explain(error, details) from None
-                    # This query fails if the session, and with it the first locks, was lost in the meantime:
-                    # then a table may be incomplete.
-                    session.execute("SELECT")
-                    try:
-                        yield first
-                        yield from blocks
-                    except ToolError as error:
-                        raise self._explain(error, details) from None
-                    return
+                streams = [
+                    stack.enter_context(closing(self._run_pg_dump(server, snapshot, lock_seconds, options)))
+                    for options in _options(details, placement)
+                ]
+                try:
+                    # pg_dump locks all tables of an archive before it writes the first byte.
+                    first = [next(blocks) for blocks in streams]
+                except ToolError as error:
+                    seconds = time.monotonic() - started
+                    gaps = find_permission_gaps(session, details.excluded_data)
+                    if seconds >= lock_seconds and is_refused_lock(error) and not gaps.unreadable:
+                        continue
+                    raise self._explain(error, details) from None
+                # This query fails if the session, and with it the first locks, was lost in the meantime: then
+                # a table may be incomplete.
+                session.execute("SELECT")
+                yield [
+                    self._explained(block, blocks, details)
+                    for block, blocks in zip(first, streams, strict=True)
+                ]
+                return
         raise DatabaseError(
             f"pg_dump could not lock all tables in any of {ATTEMPTS} attempts, because another session held"
             " or awaited an exclusive lock on one of them, as a migration does.",
             unchanged="Nothing was dumped.",
             hint="Run the backup again when no migration is running.",
         )
+
+    def _explained(self, first: bytes, blocks: Blocks, details: DatabaseDetails) -> Blocks:
+        """Yield ``first`` and ``blocks``; explain why ``pg_dump`` failed if it does."""
+        try:
+            yield first
+            yield from blocks
+        except ToolError as error:
+            raise self._explain(error, details) from None
 
     def blocking_sessions(self) -> str:
         with self._source.open() as session:
@@ -180,14 +204,11 @@ class Dumper:
             )
         return replace(answers, snapshot=snapshot, tables=tables)
 
-    def _run_pg_dump(
-        self, details: DatabaseDetails, server: str, snapshot: str, lock_seconds: float
-    ) -> Blocks:
+    def _run_pg_dump(self, server: str, snapshot: str, lock_seconds: float, options: Sequence[str]) -> Blocks:
         pg_dump = self._pg_dump(server)
         pg_restore = find_client("pg_restore", server_major=pg_dump.major, bin_dir=self._bin_dir)
         require_major(pg_restore, pg_dump.major, reason=f"{pg_dump.path} is version {pg_dump.version}")
-        options = [f"--exclude-table-data={table}" for table in details.excluded_data]
-        options += [f"--snapshot={snapshot}", f"--lock-wait-timeout={int(lock_seconds * 1000)}"]
+        options = [*options, f"--snapshot={snapshot}", f"--lock-wait-timeout={int(lock_seconds * 1000)}"]
         with client_access(self._source, self._scratch) as access:
             argv = [str(pg_dump.path), "--format=custom", "--compress=0", *access.arguments, *options]
             # The archive records the local time without its zone, and drills read that time.
@@ -212,3 +233,11 @@ class Dumper:
                 )
             with self.sessions.includes(session):
                 yield session
+
+
+def _options(details: DatabaseDetails, placement: Placement) -> Iterator[list[str]]:
+    """Yield the options of ``pg_dump`` for each archive: for the main one, then for those with rows only."""
+    elsewhere = [table for tables in placement for table in tables]
+    yield [f"--exclude-table-data={table}" for table in (*details.excluded_data, *elsewhere)]
+    for tables in placement:
+        yield ["--section=data", *(f"--table={table}" for table in tables)]

@@ -9,10 +9,11 @@ have passed. After any earlier failure, even ``kill -9`` of one of the programs,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from igny8_backup.databases.postgresql.client_access import client_access, client_environment
+from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import find_client
 from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.in_place.clear_sql import (
@@ -21,31 +22,25 @@ from igny8_backup.databases.postgresql.in_place.clear_sql import (
     clear_script,
     run_script,
 )
+from igny8_backup.databases.postgresql.in_place.scripts import Scripts
 from igny8_backup.databases.postgresql.restore.archive.left_out import (
     require_harmless,
     select_all,
     unusable_tablespaces,
     without_unknown_labels,
 )
-from igny8_backup.databases.postgresql.restore.archive.toc import joined, read_contents, use_list
+from igny8_backup.databases.postgresql.restore.archive.steps import divide, row_entries
+from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
 from igny8_backup.databases.postgresql.restore.schemas import schemas_script
 from igny8_backup.databases.postgresql.roles.membership import reachable_roles
 from igny8_backup.databases.redact import without_values
 from igny8_backup.databases.values import RestoreSelection
-from igny8_backup.errors import ToolError, ToolTooOldError, UnfinishedError
+from igny8_backup.errors import ToolError, UnfinishedError
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import Account
-from igny8_backup.streams.private_file import private_file
-from igny8_backup.streams.process import feed_process, filtered
-
-# The beginning and the end of a script of pg_restore --single-transaction. Since the minor releases of August
-# 2025 scripts disable psql's own commands (\\restrict). Without that, a name in a dump could make psql run a
-# program on this machine.
-_BEGINNING = re.compile(rb"\A\s*--\n-- PostgreSQL database dump\n--\s+\\restrict \w+\n")
-_END = re.compile(rb"\nCOMMIT;\n+--\n-- PostgreSQL database dump complete\n--\n+(\\unrestrict \w+\n)\s*\Z")
-_HELD_BACK = 1024  # bytes, more than _END matches
+from igny8_backup.streams.process import feed_process
 
 # "psql:<stdin>:3: ERROR:  55P03: canceling statement due to lock timeout", in any language, and at its end
 # "LOCATION:  ProcessInterrupts, postgres.c:3318".
@@ -75,13 +70,14 @@ def restore_in_place(
     bin_dir: Path | None,
     run_as: Account | None = None,
     lock_seconds: float = LOCK_SECONDS,
+    data: Sequence[Blocks] = (),
 ) -> tuple[str, ...]:
     """Replace the contents of the live database with the dump ``blocks``, or change nothing.
 
-    ``lock_seconds`` is the time limit for each table lock. Temporary files are written in ``scratch``.
-    Returns the labels of the entries that are left out, such as event triggers. Raises
-    :class:`UnfinishedError` if it is unknown whether the server committed. After ``ToolError``,
-    ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
+    ``data`` are the data archives of the dump. ``lock_seconds`` is the time limit for each table lock.
+    Temporary files are written in ``scratch``. Returns the labels of the entries that are left out, such as
+    event triggers. Raises :class:`UnfinishedError` if it is unknown whether the server committed. After
+    ``ToolError``, ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:
@@ -97,26 +93,26 @@ def restore_in_place(
                 grants = separate_grants(session, selected.entries)
         pg_restore = find_client("pg_restore", server_major=major, bin_dir=bin_dir)
         psql = find_client("psql", server_major=major, bin_dir=bin_dir)
-        file, path = stack.enter_context(private_file(scratch, use_list(grants.entries), owner=run_as))
         # psql has no option --role; the script sets the role.
         access = stack.enter_context(client_access(live.without_role(), scratch, run_as))
         convert = [str(pg_restore.path), "--file=-", "--single-transaction", "--no-subscriptions"]
-        convert += [f"--use-list={path}", *(() if selection.owners else ("--no-owner", "--no-privileges"))]
+        convert += [] if selection.owners else ["--no-owner", "--no-privileges"]
         convert += ["--no-tablespaces"] * bool(tablespaces)
-        script = filtered(
-            joined(contents, blocks),
-            convert,
-            env=client_environment(),
-            pass_fds=[file.fileno()],
-            run_as=run_as,
-        )
+        scripts = Scripts(tuple(convert), scratch, run_as)
+        steps = divide(grants.entries, jobs=1, data=bool(data))
         commit_sent = False
 
         def transaction() -> Blocks:
             nonlocal commit_sent
-            with closing(script):
-                yield clear_script(live.role, lock_seconds) + run_script(grants.before)
-                yield from without_commit(script)
+            yield clear_script(live.role, lock_seconds) + run_script(grants.before)
+            yield from scripts.of_contents(contents, steps.first)
+            yield from scripts.of_archive(contents, blocks, steps.streamed)
+            for archive in data:
+                rows = read_contents(archive)
+                if selection.untrusted:
+                    require_harmless(rows.entries)
+                yield from scripts.of_archive(rows, archive, row_entries(rows.entries, selected))
+            yield from scripts.of_contents(contents, steps.late)
             yield run_script(grants.after)
             yield schemas_script(details.schemas).encode() + check_script(details)
             commit_sent = True
@@ -149,32 +145,6 @@ def restore_in_place(
     return (*selected.left_out, *tablespaces)
 
 
-def without_commit(script: Blocks) -> Blocks:
-    """Yield a script of ``pg_restore`` without its ``COMMIT``, so that checks can follow.
-
-    Raises :class:`ToolTooOldError` if the script does not disable the backslash commands of psql (with
-    ``\\restrict``), and ``ToolError`` if the script does not end with ``COMMIT``.
-    """
-    held = b""
-    checked = False
-    with closing(script):
-        for block in script:
-            held += block
-            if len(held) > _HELD_BACK:
-                checked = checked or _require_restricted(held)
-                yield held[:-_HELD_BACK]
-                held = held[-_HELD_BACK:]
-    checked = checked or _require_restricted(held)
-    end = _END.search(held)
-    if end is None:
-        raise ToolError(
-            "The script of pg_restore does not end with COMMIT.",
-            unchanged="Nothing was changed.",
-            hint="Report this as a bug, with the version of pg_restore.",
-        )
-    yield held[: end.start() + 1] + end[1]
-
-
 def _unfinished(error: BaseException) -> UnfinishedError:
     return UnfinishedError(
         "The connection to the server was lost while the restore was committed:"
@@ -200,17 +170,3 @@ def _with_hint(error: ToolError) -> ToolError:
 def _plain(message: str) -> str:
     """Remove the SQLSTATE and the field LOCATION, which psql adds to verbose messages."""
     return _SQLSTATE.sub(r"\1", _LOCATION.sub("", message))
-
-
-def _require_restricted(beginning: bytes) -> bool:
-    """Raise :class:`ToolTooOldError` unless a script of ``pg_restore`` disables psql's own commands.
-
-    ``beginning`` is the beginning of the script. Returns true if the commands are disabled.
-    """
-    if not _BEGINNING.match(beginning):
-        raise ToolTooOldError(
-            "This pg_restore writes scripts with which a dump could run programs on this machine.",
-            unchanged="Nothing was changed.",
-            hint="Install a minor release of the PostgreSQL client of August 2025 or later.",
-        )
-    return True

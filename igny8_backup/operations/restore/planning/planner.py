@@ -240,5 +240,5 @@ def _plan_trees(
 
 def _objects(selected: Selection) -> list[StoredObject]:
     """Return the objects in storage that the restore will read."""
-    dumps = [item for _, part in selected.databases for item in (part.dump, *part.stored_packs)]
+    dumps = [item for _, part in selected.databases for item in (*part.archives, *part.stored_packs)]
     return dumps + [item for _, tree in selected.trees for item in (tree.stored_index, *tree.stored_packs)]

@@ -13,7 +13,8 @@ from demo.server import PostgresServer
 from psycopg import sql
 
 from igny8_backup.databases.postgresql.in_place.locks import locks_needed
-from igny8_backup.databases.postgresql.in_place.restore import restore_in_place, without_commit
+from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
+from igny8_backup.databases.postgresql.in_place.scripts import without_commit
 from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.values import COUNTED_TO, WHOLE, Answers, RestoreSelection
 from igny8_backup.errors import StorageError, ToolError, ToolTooOldError

@@ -22,10 +22,12 @@ class TableSelection:
     """The entries of an archive to restore, and the labels of entries that are left out.
 
     For example, event triggers are left out, and so is a foreign key to a table that is not restored.
+    ``filled`` are the schemas and names of the tables that are restored with their rows; ``None`` means all.
     """
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]
+    filled: frozenset[tuple[str, str]] | None = None
 
 
 def select_tables(entries: Sequence[Entry], tables: Sequence[str]) -> TableSelection:
@@ -70,6 +72,7 @@ def select_tables(entries: Sequence[Entry], tables: Sequence[str]) -> TableSelec
     return TableSelection(
         entries=tuple(entry for entry in entries if entry.number in selected),
         left_out=tuple(entry.label for entry in entries if is_left_out(entry)),
+        filled=frozenset(names),
     )
 
 

@@ -27,7 +27,7 @@ _WITH_ALGORITHM = (1, 15)  # the header names the compression algorithm
 _WITH_KIND_OF_RELATION = (1, 16)
 _GRANTING, _LABEL = ("ACL", "DEFAULT ACL"), "SECURITY LABEL"
 _CUSTOM = 1  # the format "custom" (archCustom)
-_NONE, _POST_DATA = 1, 4  # sections (teSection)
+_NONE, _DATA, _POST_DATA = 1, 3, 4  # sections (teSection)
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Entry:
     """An entry of an archive, such as ``TABLE DATA`` of the table ``item`` in the schema ``public``.
 
     ``number`` is its dump id, ``needs`` are the numbers of the entries on which it depends. ``schema``,
-    ``owner`` and ``tablespace`` are empty if the entry has none. ``post_data``: the entry is restored after
-    all rows. ``privileges`` is the SQL of an entry of the kinds ``ACL`` and ``DEFAULT ACL``. ``dangers``
-    names the kinds of SQL in the entry that reach beyond the database, such as ``COPY ... PROGRAM``.
-    ``providers`` are those of its security labels.
+    ``owner`` and ``tablespace`` are empty if the entry has none. ``data``: the entry is one with rows or
+    other values. ``post_data``: the entry is restored after all rows. ``privileges`` is the SQL of an entry
+    of the kinds ``ACL`` and ``DEFAULT ACL``. ``dangers`` names the kinds of SQL in the entry that reach
+    beyond the database, such as ``COPY ... PROGRAM``. ``providers`` are those of its security labels.
     """
 
     number: int
@@ -47,6 +47,7 @@ class Entry:
     name: str = ""
     owner: str = ""
     needs: frozenset[int] = frozenset()
+    data: bool = False
     post_data: bool = False
     privileges: str = ""
     tablespace: str = ""
@@ -215,6 +216,7 @@ def _read_entry(reader: _Reader, version: tuple[int, int], offset_size: int) -> 
         name=name,
         owner=owner,
         needs=frozenset(needs),
+        data=reader.section == _DATA,
         post_data=reader.section == _POST_DATA,
         privileges=definition.decode(reader.encoding, "surrogateescape") if kind in _GRANTING else "",
         tablespace=tablespace,

@@ -1,0 +1,57 @@
+"""Choose the tables whose rows leave a dump in archives of their own, so that several sessions dump them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from igny8_backup.databases.names import table_name
+from igny8_backup.databases.session import Session
+
+MOST_TABLES = 200
+"""At most this many tables are placed: their names are arguments of ``pg_dump``."""
+
+# The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
+# pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
+# not read; pg_dump of the main archive reports such a table.
+_TABLES = """
+    SELECT n.nspname, c.relname, pg_table_size(c.oid) FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                      AND d.objid = c.oid AND d.deptype = 'e')
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
+                      AND d.objid = n.oid AND d.deptype = 'e')
+      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    ORDER BY 3 DESC, 1, 2"""
+
+Placement = tuple[tuple[str, ...], ...]
+"""For each data archive, the ``schema.table`` names of its tables."""
+
+
+def place_tables(session: Session, excluded: Collection[str], jobs: int) -> Placement:
+    """Choose the tables of the data archives of a dump that ``jobs`` sessions make at the same time.
+
+    The rows of the tables ``excluded`` are not dumped. All other tables are in the main archive.
+    """
+    found = [
+        (table_name(schema, table), size)
+        for schema, table, size in session.execute(_TABLES)
+        if table_name(schema, table) not in excluded
+    ]
+    return divide(found, jobs)
+
+
+def divide(tables: Sequence[tuple[str, int]], jobs: int) -> Placement:
+    """Divide ``tables``, the largest first, between the main archive and ``jobs - 1`` others.
+
+    ``tables`` are names and sizes. Each table goes to the archive that is the smallest so far.
+    """
+    # The small tables stay in the main archive.
+    sizes = [sum(size for _, size in tables[MOST_TABLES:]), *[0] * (jobs - 1)]
+    placed: list[list[str]] = [[] for _ in sizes]
+    for name, size in tables[:MOST_TABLES]:
+        # Of equal archives, the main one is the last choice.
+        smallest = min(range(len(sizes)), key=lambda number: (sizes[number], number == 0, number))
+        placed[smallest].append(name)
+        sizes[smallest] += size
+    return tuple(tuple(names) for names in placed[1:] if names)

@@ -1,0 +1,55 @@
+"""Divide the entries of an archive among the steps of a restore: :func:`divide`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection
+from igny8_backup.databases.postgresql.restore.archive.toc import Entry
+
+_PRIVILEGES = ("ACL", "DEFAULT ACL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The entries of the main archive in the order of a restore.
+
+    Those in ``first`` and ``late`` have no rows, and are restored from the table of contents. Those in
+    ``streamed`` are restored while the archive is read, at the same time as the data archives.
+    """
+
+    first: tuple[Entry, ...]
+    streamed: tuple[Entry, ...]
+    late: tuple[Entry, ...]
+
+
+def divide(entries: Sequence[Entry], *, jobs: int, data: bool) -> Steps:
+    """Divide ``entries`` among the steps of a restore with ``jobs`` connections.
+
+    ``data``: the dump has data archives.
+    """
+    late = {entry.number for entry in entries if entry.post_data and (data or jobs > 1)}
+    first = set[int]()
+    if data:
+        # Privileges come last, as in one run of pg_restore: they may forbid the owner to insert rows.
+        late |= {entry.number for entry in entries if entry.kind in _PRIVILEGES}
+        first = {entry.number for entry in entries if not entry.data} - late
+    return Steps(
+        first=tuple(entry for entry in entries if entry.number in first),
+        streamed=tuple(entry for entry in entries if entry.number not in first | late),
+        late=tuple(entry for entry in entries if entry.number in late),
+    )
+
+
+def row_entries(entries: Sequence[Entry], selected: TableSelection) -> tuple[Entry, ...]:
+    """Return those ``entries`` of a data archive that have rows of the ``selected`` tables.
+
+    The main archive has the values of sequences, which ``pg_dump`` also adds to the tables that own them.
+    """
+    return tuple(
+        entry
+        for entry in entries
+        if entry.kind == "TABLE DATA"
+        and (selected.filled is None or (entry.schema, entry.name) in selected.filled)
+    )

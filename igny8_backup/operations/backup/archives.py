@@ -1,0 +1,59 @@
+"""Store a dump in several archives, which several connections make: :func:`store_archives`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from igny8_backup.errors import StorageError
+from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.context import BackupContext
+from igny8_backup.streams import Blocks
+from igny8_backup.streams.side_by_side import Guard, run_side_by_side
+
+
+def store_archives(
+    context: BackupContext,
+    backup_id: str,
+    part: DatabasePart,
+    streams: Sequence[Blocks],
+    *,
+    kind: str,
+    size: int,
+) -> DatabasePart:
+    """Store the archives of a dump, the main one first, side by side; return ``part`` with them.
+
+    ``kind`` is that of the engine's dumps, ``size`` the size of the database in bytes. Raises
+    ``StorageError`` and the errors of ``streams``. The archives that were stored until then are deleted. An
+    archive that storage does not let this run delete stays there until a sweep finds it.
+    """
+    codec, names = context.codec, [""]
+    if len(streams) > 1:
+        # The compressors run beside one another. Threads of their own would need more memory.
+        codec = replace(codec, workers=0)
+        names = ["main.", *(f"data-{number:02}." for number in range(1, len(streams)))]
+        context.progress.note(
+            f"{part.alias}: {len(streams)} connections dump the database at the same time (DUMP_JOBS)."
+        )
+    stored: list[str] = []
+
+    def store(name: str, blocks: Blocks, guard: Guard) -> StoredObject:
+        key = keys.database_key(backup_id, part.alias, f"{name}{kind}", codec.suffix)
+        done = context.upload(key, codec=codec, claimed=True).send(guard(blocks), estimate=size)
+        stored.append(key)
+        return done
+
+    try:
+        main, *data = run_side_by_side(
+            [partial(store, name, blocks) for name, blocks in zip(names, streams, strict=True)], len(streams)
+        )
+    except BaseException:
+        for key in stored:
+            with suppress(StorageError):
+                context.store.delete(key)
+        raise
+    return replace(part, object=main, data=tuple(data))

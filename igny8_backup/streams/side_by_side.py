@@ -1,0 +1,82 @@
+"""Run functions that read streams in several threads: :func:`run_side_by_side`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from threading import Event, Thread
+from typing import Generic, TypeVar
+
+from igny8_backup.streams import Blocks
+
+T = TypeVar("T")
+MOST_STREAMS = 3
+"""At most this many archives of one dump are stored or restored at the same time.
+
+A backup may use 160 MiB of memory (law 7). With two archives side by side it peaked at 127 MiB, with three at
+155, and with four at 187, client programs included."""
+Guard = Callable[[Blocks], Blocks]
+"""Yields the blocks of a stream. Raises :class:`Stopped` once another function has failed."""
+
+
+class Stopped(Exception):
+    """A function was stopped because another one that ran beside it failed."""
+
+
+def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) -> list[T]:
+    """Call ``functions`` in order, at most ``threads`` at the same time; return their results in order.
+
+    Each function reads its stream through the :data:`Guard` that it is called with. If a function fails, the
+    others end at their next block, and the first exception is raised after all have ended. This thread is one
+    of the threads, so an interrupt of it stops all.
+    """
+    runner = _Runner(functions)
+    others = [
+        Thread(target=runner.work, name="side by side") for _ in range(min(threads, len(functions)) - 1)
+    ]
+    try:
+        for thread in others:
+            thread.start()
+        runner.work()
+        for thread in others:
+            thread.join()
+    except BaseException:
+        runner.stopped.set()
+        raise
+    finally:
+        for thread in others:
+            if thread.ident is not None:
+                thread.join()
+    if runner.errors:
+        raise runner.errors[0]
+    return [runner.results[number] for number in range(len(functions))]
+
+
+class _Runner(Generic[T]):
+    def __init__(self, functions: Sequence[Callable[[Guard], T]]) -> None:
+        self.waiting = deque(enumerate(functions))
+        self.results: dict[int, T] = {}
+        self.errors: list[BaseException] = []
+        self.stopped = Event()
+
+    def work(self) -> None:
+        """Call the functions that no other thread has called, until none is left or one fails."""
+        while not self.stopped.is_set():
+            try:
+                number, function = self.waiting.popleft()
+            except IndexError:
+                return
+            try:
+                self.results[number] = function(self.guard)
+            except BaseException as error:
+                if not isinstance(error, Stopped):
+                    self.errors.append(error)
+                self.stopped.set()
+
+    def guard(self, blocks: Blocks) -> Blocks:
+        with closing(blocks):
+            for block in blocks:
+                if self.stopped.is_set():
+                    raise Stopped
+                yield block

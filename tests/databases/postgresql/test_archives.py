@@ -1,0 +1,135 @@
+"""Dumps with data archives: the rows of the largest tables, dumped and restored side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from demo.server import PostgresServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igny8_backup.databases.postgresql.dump.placement import divide
+from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
+from igny8_backup.databases.values import WHOLE, RestoreSelection
+from igny8_backup.errors import StorageError, ToolError
+from igny8_backup.streams import Blocks
+from tests.databases.stage import Stage, blocks_of
+
+SCHEMA = """
+    CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it fired'; END $$;
+    CREATE TABLE item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text,
+                       twice text GENERATED ALWAYS AS (name || name) STORED);
+    CREATE TABLE part (id serial PRIMARY KEY, item_id bigint NOT NULL REFERENCES item);
+    CREATE TABLE "Odd; ""Name" ("a b" text, "self" int);
+    CREATE TABLE log (id bigint, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE TABLE log_2025 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+    CREATE TABLE log_2026 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE base (id bigint, a int);
+    CREATE TABLE child (pad text) INHERITS (base);
+    CREATE TABLE left_out (id bigint);
+    INSERT INTO item (name) SELECT repeat('item ' || n, 30) FROM generate_series(1, 3000) n;
+    INSERT INTO part (item_id) SELECT n FROM generate_series(1, 2000) n;
+    INSERT INTO "Odd; ""Name" VALUES ('\\.', 1), (NULL, 2);
+    INSERT INTO log SELECT n, '2025-12-01'::date + n % 60 FROM generate_series(1, 9000) n;
+    INSERT INTO base VALUES (1, NULL), (2, 3);
+    INSERT INTO child SELECT n, n, 'pad' FROM generate_series(1, 300) n;
+    INSERT INTO left_out VALUES (7);
+    SELECT lo_from_bytea(4711, 'large');
+    CREATE MATERIALIZED VIEW kept AS SELECT count(*) FROM item JOIN part ON item_id = item.id;
+    CREATE SEQUENCE free START 70;
+    SELECT nextval('free'), nextval('part_id_seq');
+    REVOKE INSERT ON part FROM CURRENT_USER;
+    CREATE TRIGGER of_rows AFTER INSERT ON log FOR EACH ROW EXECUTE FUNCTION fired();
+    CREATE TRIGGER of_statements BEFORE INSERT ON item EXECUTE FUNCTION fired();"""
+
+
+@pytest.fixture
+def varied(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Stage:
+    stage = make_stage(pg)
+    stage.create(SCHEMA)
+    return stage
+
+
+def dump(stage: Stage, jobs: int) -> list[bytes]:
+    """Return the archives of a dump."""
+    engine = stage.engine
+    details = engine.describe(["left_out"])
+    with engine.open_archives(details, {}, lambda answers: None, jobs=jobs) as streams:
+        return [b"".join(stream) for stream in streams]
+
+
+def load(stage: Stage, archives: list[bytes], jobs: int, *tables: str) -> list[str]:
+    engine, staging = stage.engine, stage.staging
+    engine.drop(staging)
+    engine.create_staging(staging, engine.describe(()))
+    streams = list(map(blocks_of, archives))
+    engine.load_archives(staging, streams, jobs=jobs, selection=RestoreSelection(tables=tables))
+    return list(engine.tables(staging))
+
+
+@pytest.mark.postgres(15, 16, 18)
+def test_dump_with_data_archives_restores_everything(varied: Stage) -> None:
+    archives = dump(varied, 3)
+    contents = [read_contents(blocks_of(archive)).entries for archive in archives]
+    rows = [{entry.name for entry in entries if entry.kind == "TABLE DATA"} for entries in contents]
+    assert len(rows) == 3 and "item" not in rows[0]
+    assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
+    everything = {"item", "part", 'Odd; "Name', "log_2025", "log_2026", "base", "child"}
+    assert set.union(*rows) == everything
+    varied.sql("DELETE FROM left_out")
+    before = varied.plain_dump()
+    for jobs in (1, 4):
+        load(varied, archives, jobs)
+        assert varied.plain_dump(name=varied.staging) == before
+
+
+def test_load_of_single_tables_reads_their_data_archives(varied: Stage) -> None:
+    archives = dump(varied, 4)
+    assert load(varied, archives, 2, "public.item", "public.child") == [
+        *("public.base", "public.child", "public.item")
+    ]
+    query = (
+        "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM ONLY base), (SELECT count(*) FROM child)"
+    )
+    assert varied.sql(query, database=varied.staging) == [(3000, 0, 300)]
+
+
+def test_load_with_a_broken_data_archive_stops_all(varied: Stage) -> None:
+    main, first, *others = dump(varied, 3)
+
+    def broken() -> Blocks:
+        yield first[:-200]
+        raise StorageError("cut")
+
+    engine, staging = varied.engine, varied.staging
+    for archive, error, message in (
+        (broken(), StorageError, "cut"),
+        (blocks_of(first[:-200]), ToolError, "pg_restore"),
+    ):
+        engine.drop(staging)
+        engine.create_staging(staging, engine.describe(()))
+        with pytest.raises(error, match=message):
+            engine.load_archives(staging, [blocks_of(main), archive, *map(blocks_of, others)], jobs=2)
+
+
+@pytest.mark.postgres(15, 18)
+def test_restore_in_place_of_data_archives_restores_everything(varied: Stage) -> None:
+    varied.sql("DELETE FROM left_out")
+    main, *data = map(blocks_of, dump(varied, 3))
+    before = varied.plain_dump()
+    varied.sql("DELETE FROM part; UPDATE child SET a = 0; SELECT nextval('free'), lo_unlink(4711)")
+    varied.engine.restore_in_place(main, varied.engine.describe(()), WHOLE, *data)
+    assert varied.plain_dump() == before
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=300), st.integers(1, 8))
+def test_divide_places_each_table_at_most_once_and_evenly(sizes: list[int], jobs: int) -> None:
+    tables = [(str(n), size) for n, size in enumerate(sorted(sizes, reverse=True))]
+    placed = divide(tables, jobs)
+    names = [name for group in placed for name in group]
+    assert len(placed) < jobs or not placed
+    assert len(names) == len(set(names)) and all(placed)
+    total = dict(tables)
+    largest = max((sum(total[name] for name in group) for group in placed), default=0)
+    assert largest <= sum(sizes) / jobs + max(sizes, default=0)

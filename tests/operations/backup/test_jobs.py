@@ -1,0 +1,112 @@
+"""Dumps that several sessions make: stored in several archives, and read by every command as one dump."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pyrage
+import pytest
+
+from tests.management.commands import Command, run_many
+from tests.services.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.services]
+JOBS = {"DUMP_JOBS": 3, "JOBS": 3}
+
+
+def test_dump_in_several_archives_is_read_by_every_command(project: Project) -> None:
+    project.sql("CREATE TABLE large (id int PRIMARY KEY, words text)")
+    project.sql("INSERT INTO large SELECT n, md5(n::text) FROM generate_series(1, 30000) n")
+    (made,) = run_many(project, Command(["backup_db", "--json"], JOBS))
+    manifest = made.ended(0).json["manifest"]
+    (part,) = manifest["databases"]
+    names = [item["key"].rpartition("/")[2] for item in (part["object"], *part["data"])]
+    assert names == [f"default.{name}.dump.zst.age" for name in ("main", "data-01", "data-02")]
+    assert manifest["schema"] == 3
+    backup_id, copy, file = manifest["id"], f"{project.database}_copy", project.folder / "found.dump"
+    identity = ["--identity", str(project.identity)]
+    restore = ["restore_all", backup_id, "--only", "db", "--noinput", "--database-name", project.database]
+    project.sql("DELETE FROM large WHERE id > 7")
+    done = run_many(
+        project,
+        ["verify_backup", backup_id, "--depth", "content", *identity],
+        ["drill_backup", backup_id, *identity],
+        ["extract_backup", backup_id, "--only", "db", "--to-database", copy, "--table", "large", *identity],
+        ["extract_backup", backup_id, "--only", "db", "--archive", file, *identity],
+        Command([*restore, *identity], JOBS),
+    )
+    for one in done:
+        one.ended(0)
+    wanted = "SELECT count(*), md5(string_agg(words, '' ORDER BY id)) FROM large"
+    assert project.sql(wanted) == project.sql(wanted, database=copy)
+    assert project.sql(wanted)[0][0] == 30_000
+    program = project.server.bin_dir / "pg_restore"
+    found = [
+        subprocess.run([program, "--list", path], capture_output=True, check=True).stdout
+        for path in sorted(project.folder.glob("found.dump*"))
+    ]
+    assert [b"TABLE DATA public large" in listing for listing in found].count(True) == 1 and len(found) == 3
+    project.sql("DELETE FROM large")
+    (in_place,) = run_many(project, Command([*restore, "--in-place", *identity], JOBS))
+    in_place.ended(0)
+    assert project.sql(wanted)[0][0] == 30_000
+
+    damaged = project.storage / "igny8" / part["data"][0]["key"]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    verified, refused = run_many(
+        project, ["verify_backup", backup_id, "--depth", "content", *identity], [*restore, *identity]
+    )
+    assert damaged.name in verified.ended(6).output
+    assert damaged.name in refused.ended(6).stderr and "Nothing live was changed" in refused.stderr
+
+
+def test_data_archives_are_rotated_copied_and_pruned_with_their_backup(project: Project) -> None:
+    project.seed_small()
+    key, identity = pyrage.x25519.Identity.generate(), project.home / "other.txt"
+    identity.touch(mode=0o600)
+    identity.write_text(f"{key}\n")
+    other = {"ENCRYPTION": {"RECIPIENTS": [str(key.to_public())]}}
+    offsite = project.folder / "offsite"
+    offsite.mkdir()
+    made, rotated = run_many(
+        project,
+        Command(["backup_db", "--json"], JOBS),
+        Command(["rotate_recipients", "--identity", project.identity, "--noinput"], other),
+    )
+    copied, verified = run_many(
+        project,
+        Command(["copy_backups"], other),
+        Command(
+            ["verify_backup", "--from-storage", "offsite", "--depth", "content", "--identity", identity],
+            other,
+        ),
+        env={"IGNY8_BACKUP_OFFSITE": str(offsite)},
+    )
+    for done in (made, rotated, copied, verified):
+        done.ended(0)
+    backup_id = made.json["manifest"]["id"]
+    folders = [root / "igny8/backups" / backup_id / "db" for root in (project.storage, offsite)]
+    expected = [f"default.{name}.dump.zst.age" for name in ("data-01", "data-02", "main")]
+    for folder in folders:
+        names = sorted(path.name for path in folder.glob("*.r??????.*"))
+        assert [re.sub(r"\.r[0-9a-f]{6}\.", ".", name) for name in names] == expected
+    assert len(list(folders[1].iterdir())) == 3
+    second, pruned = run_many(
+        project,
+        Command(["backup_db", "--json"], other),
+        Command(["prune_backups"], {**other, "RETENTION": {"last": 1}}),
+    )
+    pruned.ended(0)
+    assert not folders[0].exists()
+    (part,) = second.ended(0).json["manifest"]["databases"]
+    assert part["object"]["key"].endswith("/default.dump.zst.age") and not part["data"]
+
+
+def test_database_in_chunks_ignores_dump_jobs_and_says_so(project: Project) -> None:
+    (made,) = run_many(project, Command(["backup_db", "--json"], {**JOBS, "CHUNKED_DUMPS": ["default"]}))
+    (part,) = made.ended(0).json["manifest"]["databases"]
+    assert part["chunked"] and not part["data"]
+    assert "default: DUMP_JOBS is ignored" in made.stderr
