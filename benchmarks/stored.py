@@ -151,7 +151,7 @@ def _measure_all(on_s3: bool) -> dict[str, Any]:
     from igny8_backup.operations.context import open_context
     from igny8_backup.operations.history.read import read_history
     from igny8_backup.operations.history.select_copies import select_copies
-    from igny8_backup.operations.maintain.prune import prune
+    from igny8_backup.operations.maintain.pruning.prune import prune
     from igny8_backup.operations.monitor.run import monitor
 
     found: dict[str, Any] = {}

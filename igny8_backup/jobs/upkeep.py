@@ -15,7 +15,7 @@ from igny8_backup.operations.copies.run import copy_backups as copy_to
 from igny8_backup.operations.drill.run import DrillRequest, drill
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 from igny8_backup.operations.maintain.pin import pin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.summary import send_summary
 from igny8_backup.operations.spot_check.result import SpotRequest
 from igny8_backup.operations.spot_check.run import spot_check as compare_live

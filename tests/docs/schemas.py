@@ -113,9 +113,9 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.operations.keys.keygen import KeyPairs
     from igny8_backup.operations.maintain.accept import AcceptResult
     from igny8_backup.operations.maintain.orphans import OrphanObject
-    from igny8_backup.operations.maintain.prune import PruneResult
+    from igny8_backup.operations.maintain.pruning.prune import PruneResult
+    from igny8_backup.operations.maintain.pruning.untrusted import UntrustedResult
     from igny8_backup.operations.maintain.sharing import Sharing
-    from igny8_backup.operations.maintain.untrusted import UntrustedResult
     from igny8_backup.operations.monitor.health import Health
     from igny8_backup.operations.report.model import AuditReport
     from igny8_backup.operations.restore.in_place import InPlaceResult

@@ -48,10 +48,10 @@ THREATS: dict[str, tuple[str, ...]] = {
     ),
     "Cannot make `prune_backups` delete what a backup needs by replacing its manifest": (
         "bad_input/test_threats.py::test_prune_backups_deletes_no_pack_for_somebody_who_replaced_a_manifest",
-        "operations/maintain/test_untrusted.py"
+        "operations/maintain/pruning/test_untrusted.py"
         "::test_prune_keeps_the_packs_of_a_backup_whose_manifest_somebody_has_replaced",
-        "operations/maintain/test_untrusted.py::test_unsigned_manifest_that_claims_a_rotation_loses_no_packs",
-        "operations/maintain/test_prune.py::test_prune_unreadable_manifest_keeps_all_packs",
+        "operations/maintain/pruning/test_untrusted.py::test_unsigned_manifest_that_claims_a_rotation_loses_no_packs",
+        "operations/maintain/pruning/test_prune.py::test_prune_unreadable_manifest_keeps_all_packs",
     ),
     "Cannot have their packs named by the next backup of a server, which would sign them": (
         "operations/backup/trees/test_parent_index.py"
@@ -145,9 +145,9 @@ THREATS: dict[str, tuple[str, ...]] = {
         "::test_removal_signed_by_a_limited_key_does_not_count_where_nobody_knows_the_host",
     ),
     "Cannot make `prune_backups` delete the objects of another host by signing a manifest under its id": (
-        "operations/maintain/test_untrusted.py"
+        "operations/maintain/pruning/test_untrusted.py"
         "::test_prune_removes_no_folder_whose_manifest_another_host_has_replaced",
-        "operations/maintain/test_untrusted.py"
+        "operations/maintain/pruning/test_untrusted.py"
         "::test_prune_keeps_the_packs_of_a_backup_whose_manifest_another_host_has_replaced",
     ),
     "Cannot clear or hide damage of other hosts and parts with a signed check": (

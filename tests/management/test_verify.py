@@ -20,7 +20,7 @@ from igny8_backup.formats.documents.annotations import ALTERED, CONTENT, MISSING
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext, open_context
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.verify.result import VerifyRequest, VerifyResult
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.streams.age import generate_identity, load_identities

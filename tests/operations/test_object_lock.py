@@ -16,9 +16,9 @@ from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.keys.identity_check import check_identity
-from igny8_backup.operations.maintain.locked import locked_lines
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.locked import locked_lines
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.rotate.plan import plan_rotation
 from igny8_backup.operations.rotate.run import rotate
 from igny8_backup.operations.verify.result import VerifyRequest

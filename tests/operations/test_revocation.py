@@ -18,7 +18,7 @@ from igny8_backup.formats import records
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.read import read_history
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.sign import sign_backups
 from igny8_backup.operations.verify.result import VerifyRequest

@@ -16,7 +16,7 @@ from igny8_backup.formats import keys
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify

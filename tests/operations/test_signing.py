@@ -13,7 +13,7 @@ from igny8_backup.errors import IdentityError, UsageError
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract
 from igny8_backup.operations.guards.genuine import Accept
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.sign import sign_backups
 from igny8_backup.operations.verify.result import VerifyRequest

@@ -19,7 +19,7 @@ from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from igny8_backup.operations.maintain.accept import accept_loss
 from igny8_backup.operations.maintain.orphans import find_orphans
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify

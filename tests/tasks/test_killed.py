@@ -19,7 +19,7 @@ from celery import Celery
 
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.orphans import OrphanReport, find_orphans
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from tests.management.commands import run_many
 from tests.management.state import manifests
 from tests.services.project import Project

@@ -15,9 +15,9 @@ from igny8_backup.management.options.wait import add_wait_argument, wait_of
 from igny8_backup.management.tables import table
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.copies.heal import Healed, heal
-from igny8_backup.operations.maintain.locked import locked_lines
-from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.maintain.untrusted import (
+from igny8_backup.operations.maintain.pruning.locked import locked_lines
+from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.maintain.pruning.untrusted import (
     UntrustedResult,
     remove_untrusted,
     untrusted_backups,

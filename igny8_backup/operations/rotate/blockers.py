@@ -12,7 +12,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import why_unsigned
-from igny8_backup.operations.maintain.locked import locked_objects
+from igny8_backup.operations.maintain.pruning.locked import locked_objects
 from igny8_backup.operations.rotate.journal import open_journal
 from igny8_backup.signing.trust import MANIFEST, part_token
 from igny8_backup.store import MissingObjectError

@@ -27,7 +27,7 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.retention.rules import Policy
 from igny8_backup.store import open_store
 from tests.operations.clocks import Clock

@@ -28,7 +28,7 @@ from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.accept import accept
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.copy_conditions import copy_conditions
 from igny8_backup.operations.sign import sign_backups
 from igny8_backup.operations.verify.result import VerifyRequest

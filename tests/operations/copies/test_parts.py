@@ -18,8 +18,8 @@ from igny8_backup.management.backup_text import backup_table
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from igny8_backup.operations.history.read import read_history
-from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.maintain.sweep import GRACE
+from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.maintain.pruning.sweep import GRACE
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify

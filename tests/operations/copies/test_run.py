@@ -23,8 +23,8 @@ from igny8_backup.operations.copies.result import CopyResult
 from igny8_backup.operations.copies.run import choose_copies, copy_after_run, copy_backups
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
 from igny8_backup.operations.maintain.accept import accept
-from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.maintain.sweep import plan_sweep
+from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.maintain.pruning.sweep import plan_sweep
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.tasks import backup_sites, prune_backups, verify_backup

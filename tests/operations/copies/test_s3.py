@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.operations.copies.heal import heal
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.store.s3 import S3Store

@@ -16,7 +16,7 @@ from igny8_backup.errors import RefusedError
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.store import open_store
 from tests.services import clouds, unavailable
 from tests.services.clouds import Cloud

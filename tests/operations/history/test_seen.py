@@ -14,7 +14,7 @@ from igny8_backup.management.commands import list_backups
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder, VerifyRequest
 from igny8_backup.operations.verify.run import verify

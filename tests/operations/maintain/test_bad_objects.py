@@ -25,7 +25,7 @@ from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.orphans import find_orphans
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify, verify_all

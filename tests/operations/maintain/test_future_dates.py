@@ -18,7 +18,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
 from igny8_backup.operations.history.select_copies import select_copies
-from igny8_backup.operations.maintain.prune import PruneResult, prune
+from igny8_backup.operations.maintain.pruning.prune import PruneResult, prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder
 from igny8_backup.operations.verify.run import newest_backup

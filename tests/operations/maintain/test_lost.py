@@ -15,8 +15,8 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import record_removal
 from igny8_backup.operations.maintain.accept import accept_loss
 from igny8_backup.operations.maintain.inventory import read_inventory
-from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.maintain.sweep import plan_sweep, sweep
+from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.maintain.pruning.sweep import plan_sweep, sweep
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.sign import sign_removals
 from igny8_backup.store import MissingObjectError

@@ -26,7 +26,7 @@ from igny8_backup.operations.history.safety_copies import held_copies
 from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.accept import accept, withdraw
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.verify.result import CheckRecorder, VerifyRequest
 from igny8_backup.operations.verify.run import newest_backup, verify

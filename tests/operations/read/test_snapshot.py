@@ -23,7 +23,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.history.select_copies import select_copies
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
 from igny8_backup.operations.restore.planning.plan import RestoreRequest

@@ -18,7 +18,7 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.run import DrillRequest, drill
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.report.build import build_report
 from igny8_backup.operations.report.fingerprints import recipient_fingerprint
 from igny8_backup.operations.report.model import Gap

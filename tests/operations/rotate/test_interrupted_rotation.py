@@ -13,7 +13,7 @@ from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.rotate.plan import plan_rotation
 from igny8_backup.operations.rotate.run import rotate
 from igny8_backup.store.folder.local import LocalStore

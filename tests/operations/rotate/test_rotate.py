@@ -22,7 +22,7 @@ from igny8_backup.operations.keys.identity_check import CLOSED, OPENED, check_id
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.orphans import find_orphans
 from igny8_backup.operations.maintain.pin import pin
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.read.details import read_details
 from igny8_backup.operations.rotate.run import rotate
 from igny8_backup.operations.verify.result import VerifyRequest

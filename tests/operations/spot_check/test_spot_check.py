@@ -23,7 +23,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.history.table_counts import TableCounts
 from igny8_backup.operations.maintain.accept import accept
-from igny8_backup.operations.maintain.prune import prune
+from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
 from igny8_backup.operations.spot_check import run
 from igny8_backup.operations.spot_check.judge import (

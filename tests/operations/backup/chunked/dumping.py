@@ -19,8 +19,8 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.store_manifest import store_manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import read_inventory
-from igny8_backup.operations.maintain.remove import remove_backup
-from igny8_backup.operations.maintain.sweep import plan_sweep, sweep
+from igny8_backup.operations.maintain.pruning.remove import remove_backup
+from igny8_backup.operations.maintain.pruning.sweep import plan_sweep, sweep
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.streams import Blocks

@@ -19,9 +19,9 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.pin import pin
-from igny8_backup.operations.maintain.prune import prune
-from igny8_backup.operations.maintain.remove import REPLACED
-from igny8_backup.operations.maintain.untrusted import remove_untrusted, untrusted_backups
+from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.maintain.pruning.remove import REPLACED
+from igny8_backup.operations.maintain.pruning.untrusted import remove_untrusted, untrusted_backups
 from igny8_backup.signing import signing_key
 from igny8_backup.signing.trust import MANIFEST
 from tests.operations.clocks import Clock

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import read_inventory
-from igny8_backup.operations.maintain.remove import UNTRUSTED, remove_backup, why_not_removable
+from igny8_backup.operations.maintain.pruning.remove import UNTRUSTED, remove_backup, why_not_removable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.maintain.pin import pin, unpin
-from igny8_backup.operations.maintain.prune import PruneResult, prune
+from igny8_backup.operations.maintain.pruning.prune import PruneResult, prune
 from igny8_backup.retention.rules import Policy
 from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes

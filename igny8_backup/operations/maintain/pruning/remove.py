@@ -10,8 +10,8 @@ from igny8_backup.formats import keys, records
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import record_removal, why_unsigned
 from igny8_backup.operations.maintain.inventory import Inventory
-from igny8_backup.operations.maintain.locked import locked_manifests
-from igny8_backup.operations.maintain.old_records import keep_checks
+from igny8_backup.operations.maintain.pruning.locked import locked_manifests
+from igny8_backup.operations.maintain.pruning.old_records import keep_checks
 from igny8_backup.signing.trust import MANIFEST, REMOVAL, part_token
 
 POLICY, UNTRUSTED = "the retention policy no longer keeps it", "it is not trusted"

@@ -17,11 +17,11 @@ from igny8_backup.operations.history.presence import lost_text
 from igny8_backup.operations.history.storage_memory import find_lost
 from igny8_backup.operations.maintain.hidden import hidden_backups, hidden_text
 from igny8_backup.operations.maintain.inventory import Inventory, read_settled
-from igny8_backup.operations.maintain.locked import LockedObject, locked_manifests
-from igny8_backup.operations.maintain.old_records import forget_old_records
 from igny8_backup.operations.maintain.orphans import OrphanObject
-from igny8_backup.operations.maintain.remove import POLICY, REPLACED, remove_backup, why_not_removable
-from igny8_backup.operations.maintain.sweep import Sweep, plan_sweep, sweep
+from igny8_backup.operations.maintain.pruning.locked import LockedObject, locked_manifests
+from igny8_backup.operations.maintain.pruning.old_records import forget_old_records
+from igny8_backup.operations.maintain.pruning.remove import POLICY, REPLACED, remove_backup, why_not_removable
+from igny8_backup.operations.maintain.pruning.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.operations.notify.alarms import Alarm
 from igny8_backup.retention.policy import Plan
 

@@ -16,8 +16,8 @@ from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import Mark
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.maintain.locked import LockedObject, locked_objects
 from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport, find_orphans
+from igny8_backup.operations.maintain.pruning.locked import LockedObject, locked_objects
 from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.store import UnfinishedUpload
 from igny8_backup.store.objects import is_key
