@@ -168,7 +168,11 @@ def test_restore_with_server_stopped_meanwhile_fails(own: Ground, tmp_path: Path
     gate.touch()
     # Half of the work is done when the server goes.
     script = '[ "$1" = --list ] && exec "$REAL/pg_restore" "$@"\n'
-    script += '"$REAL/pg_restore" --section=pre-data "$@" || exit\n' + gated(started, gate, "pg_restore")
+    archive = tmp_path / "archive"
+    script += (
+        f'cat >{archive}\n"$REAL/pg_restore" --section=pre-data "$@" <{archive} || exit\nexec <{archive}\n'
+    )
+    script += gated(started, gate, "pg_restore")
     folder = client_folder(tmp_path / "bin", server.bin_dir, pg_restore=script)
     env = {"IGNY8_BACKUP_CLIENT_BIN_DIR": str(folder)}
     with nothing_changes(project):
