@@ -24,7 +24,13 @@ def test_docstring_lists_every_error_with_its_exit_status() -> None:
     listed = dict(re.findall(r"^[ |`-]+(\w+Error) +(\d)", errors.__doc__ or "", re.MULTILINE))
     assert ConfigurationError in subclasses(BackupError)
     # Internal to the store.
-    in_storage = {"MissingObjectError", "UnreachableError", "ObjectExistsError", "LockedObjectError"}
+    in_storage = {
+        "MissingObjectError",
+        "UnreachableError",
+        "ObjectExistsError",
+        "LockedObjectError",
+        "NoRangesError",
+    }
     found = {kind.__name__: str(kind.exit_status) for kind in subclasses(BackupError)}
     assert {name: status for name, status in found.items() if name not in in_storage} == listed
 

@@ -156,8 +156,9 @@ class Catalog:
 
         If the storage fails to return a record, its key is added to ``unread``, with the reason. The id of a
         damaged record is added to ``damaged``. ``listed`` are the keys in the folder of the records, if the
-        caller has listed it already. With ``since``, runs that started before that time are left out.
+        caller has listed it already. With ``since``, runs that began before that second are left out.
         """
+        since = since and since.replace(microsecond=0)
         names = (stored.key for stored in self._store.list(keys.RUNS)) if listed is None else listed
         parsed = (found for found in map(keys.parse, names) if found and found.kind == "run")
         ids = (item.backup_id for item in parsed if not since or keys.id_time(item.backup_id) >= since)
