@@ -71,9 +71,9 @@ def backup_all(
     full: bool = False,
     label: str = "",
     wait: float = UNATTENDED_WAIT,
+    ping: str = "",
     yield_after: float | None = None,
     skip_if_running: bool = False,
-    ping: str = "",
 ) -> dict[str, Any]:
     """Back up all databases and trees: see ``jobs.backup.backup_all``."""
     return _made(

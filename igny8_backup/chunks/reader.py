@@ -1,6 +1,6 @@
 """Put an archive together from its packs: :func:`read_archive`.
 
-The index tells in advance which ranges of which packs the archive needs, and in which order. A pack is
+The index lists the ranges of packs that the archive needs, in the order of the archive. A pack is
 decoded when the first of its ranges is needed, and its ranges that are needed later are kept in memory. If
 the kept ranges exceed the limit, those needed last are dropped, and their packs are decoded again later.
 """

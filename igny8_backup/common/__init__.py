@@ -2,5 +2,6 @@
 
 ``filesystem`` calls the file system where it may lack a feature, ``humanize`` formats values for people,
 ``hidden`` keeps secrets out of output, ``deadline`` limits the time of a call, ``outside`` recognizes
-exceptions such as time limits, ``clock`` tells the time, and ``clock_skew`` which times are not believed.
+exceptions such as time limits, ``clock`` returns the current time, and ``clock_skew`` finds times in the
+future, which are not believed.
 """

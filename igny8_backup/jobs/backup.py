@@ -90,9 +90,9 @@ def backup_all(
     full: bool = False,
     label: str = "",
     wait: float = UNATTENDED_WAIT,
+    ping: str = "",
     yield_after: float | None = None,
     skip_if_running: bool = False,
-    ping: str = "",
 ) -> dict[str, Any] | None:
     """Back up all databases, then all trees, as one backup. The arguments are those of the tasks above."""
     with run_reported("backup_all", ping, partial(_what_is_left, delivery)) as report:

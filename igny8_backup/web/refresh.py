@@ -2,7 +2,8 @@
 
 Whoever makes backups writes the status, and normally it is at most an hour old. If nobody has written it for
 hours, or the web process may not read it, the process reads the storage itself, in a thread, and shows the
-result from its memory. It writes nothing. At most one thread of a process reads at a time.
+result from its memory. It writes nothing to the storage and does not change the shared status. At most one
+thread of a process reads at a time.
 """
 
 from __future__ import annotations

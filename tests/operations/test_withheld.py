@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.catalog.annotations import read_annotations
 from igny8_backup.catalog.backups import Catalog
+from igny8_backup.catalog.lists import Lists
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import COMPLETE
@@ -21,9 +23,11 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.orphans import find_orphans
 from igny8_backup.operations.maintain.pruning.prune import prune
+from igny8_backup.operations.verify.all_results import AllVerified
 from igny8_backup.operations.verify.result import VerifyRequest
-from igny8_backup.operations.verify.run import verify, verify_all
+from igny8_backup.operations.verify.run import verify, verify_all, verify_newest
 from igny8_backup.store import UnreachableError, open_store
+from tests.operations.clocks import Clock, by_clock
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +118,31 @@ def test_check_that_is_withheld_is_left_out(
     result = prune(context)
     assert all(block.reason.startswith(f"checks/{checked}/") for block in result.plan.blocked)
     assert result.plan.blocked and not result.removed
+
+
+def test_verify_older_packs_that_were_withheld_are_due_again(
+    context: BackupContext, storage: Withholding
+) -> None:
+    clock = Clock(datetime.now(UTC))
+    run_backup(by_clock(context, clock), BackupRequest(trees=("sites",), full=True))
+
+    def read() -> tuple[AllVerified, set[str]]:
+        fresh = replace(by_clock(context, clock), lists=Lists())
+        found = verify_newest(fresh, VerifyRequest(older_packs=True))
+        return found, {key for result in found.results for key in result.check.sound or ()}
+
+    read()
+    clock.forward(days=30)
+    entry = context.catalog.entries()[-1]
+    assert entry.manifest
+    (pack,) = (item.key for item in entry.manifest.objects() if item.key.endswith("-0001.tar.zst"))
+    storage.needle = pack
+    found, sound = read()
+    assert not found.complete and not found.damaged and pack not in sound
+    storage.needle = "nothing"
+    clock.forward(days=1)
+    found, sound = read()
+    assert found.complete and pack in sound, "the share of every day that was missed is read"
 
 
 @each_status

@@ -50,9 +50,6 @@ class Command(BackupCommand):
     def work(self, **options: Any) -> int:
         if options["id"] and options["all"]:
             raise UsageError("--all cannot be combined with ID.", hint="Remove one of them.")
-        if options["older_packs"] and (options["id"] or options["all"]):
-            what = "--older-packs cannot be combined with ID or --all."
-            raise UsageError(what, hint="Remove it: all objects are read anyway.")
         request = VerifyRequest(
             backup_id=options["id"],
             depth=options["depth"],

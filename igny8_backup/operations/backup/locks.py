@@ -61,11 +61,14 @@ def _same_backup(context: BackupContext, request: BackupRequest) -> RunRecord | 
 def _skip(context: BackupContext, request: BackupRequest, asked: datetime, running: RunRecord) -> None:
     """Record that the backup of ``request``, due at ``asked``, is skipped because of the run ``running``.
 
-    Raises ``LockedError`` if another backup of this host was skipped before because of the same run.
+    Raises ``LockedError`` if a backup of one of the same parts was skipped before because of that run.
     """
-    host = context.config.host
-    later = context.catalog.runs(since=running.started)
-    before = [run for run in later if run.host == host and run.outcome == SKIPPED]
+    parts = {*request.databases, *request.trees}
+    before = [
+        run
+        for run in context.catalog.runs(since=running.started)
+        if run.host == context.config.host and run.outcome == SKIPPED and parts.intersection(run.requested)
+    ]
     _record_nothing_done(context, request, asked, SKIPPED)
     if before:
         raise LockedError(

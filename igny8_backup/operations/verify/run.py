@@ -59,6 +59,11 @@ def verify_backups(context: BackupContext, request: VerifyRequest, *, every: boo
     Also reports backups that this host remembers and that are gone from storage. Raises the errors of
     :func:`verify`.
     """
+    if request.older_packs and (request.backup_id or every):
+        raise UsageError(
+            "--older-packs cannot be combined with ID or --all.",
+            hint="Remove it: all objects are read anyway.",
+        )
     note_unsigned(context, CHECK, "The result")
     if every:
         found = verify_all(context, request)
@@ -91,7 +96,8 @@ def verify_newest(context: BackupContext, request: VerifyRequest) -> AllVerified
         known = [entry.manifest for entry in entries if entry.manifest]
         older = choose_older_packs(context, known, ids, today)
     found = _verify_each(context, request, sorted(ids), older)
-    if request.older_packs:
+    read = {result.check.id for result in found.results if not result.unread}
+    if request.older_packs and read >= older.keys():
         remember_share(context, today)
     return found
 

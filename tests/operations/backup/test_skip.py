@@ -60,6 +60,20 @@ def test_run_is_skipped_behind_itself_and_fails_the_second_time(context: BackupC
     assert [run.outcome for run in inventory.settled_runs()] == [COMPLETE], "the backup was made after all"
 
 
+def test_skips_of_different_parts_behind_one_run_are_not_counted_together(context: BackupContext) -> None:
+    met: list[bool] = []
+
+    def meet() -> None:
+        for tree in ("sites", "uploads"):
+            assert run_backup(context, replace(REQUEST, trees=(tree,))).manifest is None
+        with pytest.raises(LockedError, match="and 2 later ones were skipped"):
+            run_backup(context, REQUEST)
+        met.append(True)
+
+    run_backup(replace(context, progress=Meeting(meet)), replace(REQUEST, trees=("sites", "uploads")))
+    assert met, "a LockedError in meet() fails only a tree of the run"
+
+
 def test_skip_is_excused_unless_the_run_before_was_skipped_too(context: BackupContext) -> None:
     run_backup(context, REQUEST)
     (complete,) = context.catalog.runs()

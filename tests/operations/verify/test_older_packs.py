@@ -9,6 +9,7 @@ import pytest
 from igny8_backup.catalog.lists import Lists
 from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
+from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL
 from igny8_backup.operations.context import BackupContext
@@ -65,3 +66,11 @@ def test_packs_of_older_backups_are_read_once_in_seven_days(
         damaged.damaged
         and f"SHARED: {harmed} is needed by 2 backups: {second}, {first}" in damaged.problems()
     )
+
+
+@pytest.mark.parametrize(("backup_id", "every"), [("20261122T021500Z-7f3a9c", False), ("", True)])
+def test_older_packs_of_one_or_all_backups_are_refused(
+    context: BackupContext, backup_id: str, every: bool
+) -> None:
+    with pytest.raises(UsageError, match="--older-packs cannot be combined"):
+        verify_backups(context, VerifyRequest(backup_id=backup_id, older_packs=True), every=every)

@@ -237,7 +237,7 @@ class Dumper:
 
 def _options(details: DatabaseDetails, placement: Placement) -> Iterator[list[str]]:
     """Yield the options of ``pg_dump`` for each archive: for the main one, then for those with rows only."""
-    elsewhere = [table for tables in placement for table in tables]
-    yield [f"--exclude-table-data={table}" for table in (*details.excluded_data, *elsewhere)]
+    apart = [table for tables in placement for table in tables]
+    yield [f"--exclude-table-data={table}" for table in (*details.excluded_data, *apart)]
     for tables in placement:
         yield ["--section=data", *(f"--table={table}" for table in tables)]

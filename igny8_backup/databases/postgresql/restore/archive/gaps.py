@@ -47,7 +47,7 @@ def find_lost(pieces: Pieces) -> LostData:
 def without_lost(pieces: Pieces, lost: LostData) -> Blocks:
     """Yield the archive without the data of the entries in ``lost``.
 
-    ``pg_restore`` reads the result if it is told to leave out these entries. Raises ``IntegrityError`` if
+    ``pg_restore`` can read the result if its options leave out these entries. Raises ``IntegrityError`` if
     other data are lost.
     """
     with closing(pieces):

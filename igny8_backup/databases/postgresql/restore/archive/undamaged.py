@@ -22,8 +22,8 @@ def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: 
     """
     named = {split_table_name(name) for name in lost.tables}
     tables = {one.number: (one.schema, one.name) for one in entries if one.kind == "TABLE"}
-    emptied = {number for number, name in tables.items() if name in named}
-    reading = _readers(entries, set(tables), emptied)
+    without_rows = {number for number, name in tables.items() if name in named}
+    reading = _readers(entries, set(tables), without_rows)
 
     def is_lost(entry: Entry) -> bool:
         if entry.number in lost.entries or (entry.kind == _REFRESH and entry.needs & reading):
@@ -43,9 +43,9 @@ def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: 
     )
 
 
-def _readers(entries: Sequence[Entry], tables: set[int], emptied: set[int]) -> set[int]:
-    """Return the numbers of the tables ``emptied``, and of the tables and views that have rows from them."""
-    reading, before = set(emptied), -1
+def _readers(entries: Sequence[Entry], tables: set[int], without_rows: set[int]) -> set[int]:
+    """Return ``without_rows`` and the numbers of all tables and views that show rows of those tables."""
+    reading, before = set(without_rows), -1
     while len(reading) > before:
         before = len(reading)
         for entry in entries:
