@@ -27,7 +27,7 @@ from tests.docs.pages import assert_shown
 from tests.management import state
 from tests.management.commands import Command, run_many
 from tests.services import unavailable
-from tests.services.project import PYTHON, Project
+from tests.services.project import PYTHON, Project, unmeasured
 from tests.services.s3 import RcloneS3, installed
 
 MIB = 1 << 20
@@ -111,7 +111,7 @@ def signalled(project: Project, times: int, *argv: str, env: Mapping[str, str]) 
         stdout=subprocess.PIPE,
         text=True,
         cwd=project.folder,
-        env={**project.environment, **env},
+        env={**unmeasured(project.environment), **env},
     ) as process:
         assert process.stdin and process.stdout
 

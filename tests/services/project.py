@@ -211,6 +211,16 @@ def base_environment(home: Path) -> dict[str, str]:
     }
 
 
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return ``environment`` without what measures coverage.
+
+    For processes that are sent signals: one that arrives while the coverage is saved prints a traceback.
+    """
+    path = [folder for folder in environment["PYTHONPATH"].split(":") if folder != COVERAGE_STARTUP]
+    others = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+    return others | {"PYTHONPATH": ":".join(path)}
+
+
 def prepare_template(server: PostgresServer, folder: Path) -> None:
     """Create a migrated template database, which the databases of the tests are copied from."""
     with server.connect() as connection:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from django.core.cache import caches
+from django.core.cache import BaseCache, caches
+from django.db import connections
 
+from igny8_backup.common.deadline import within
 from igny8_backup.common.filesystem import replace_file
 from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, Config
@@ -21,6 +25,10 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import records
 from igny8_backup.formats.documents.status import SCHEMA, Activity, Status
 
+T = TypeVar("T")
+
+ANSWER_SECONDS = 5.0
+"""How long a cache may take to answer."""
 _MOST_BYTES = 200_000_000
 _HINT = "Write it again: python manage.py monitor_backups."
 
@@ -55,7 +63,7 @@ def _keep(config: Config, file: Path, key: str, document: Status | Activity) -> 
         problems.append(f"{file} cannot be written: {error.strerror}.")
     if config.status_cache:
         try:
-            caches[config.status_cache].set(key, data, timeout=None)
+            _ask(config.status_cache, lambda cache: cache.set(key, data, timeout=None))
         except Exception as error:  # each cache backend has errors of its own
             if is_from_outside(error):
                 raise
@@ -120,11 +128,26 @@ def cache_key(config: Config, document: str = "status") -> str:
     return f"igny8_backup.{document}.{place[:16]}"
 
 
+def _ask(alias: str, question: Callable[[BaseCache], T]) -> T:
+    """Return the answer of the cache ``alias``; raises ``TimeoutError`` after :data:`ANSWER_SECONDS`.
+
+    Most caches wait for their server without a limit, and a backup must not wait for what is only shown.
+    """
+
+    def ask() -> T:
+        try:
+            return question(caches[alias])  # each thread has a connection of its own
+        finally:
+            connections.close_all()  # the cache can be a table of a database
+
+    return within(ANSWER_SECONDS, ask, name="igny8_backup-cache")
+
+
 def _from_cache(config: Config, key: str) -> tuple[bytes | None, Kept]:
     """Return the bytes under ``key``; if there are none, ``None`` and the reason."""
     source = f"the cache {config.status_cache!r}"
     try:
-        data = caches[config.status_cache].get(key)
+        data = _ask(config.status_cache, lambda cache: cache.get(key))
     except Exception as error:  # each cache backend has errors of its own
         if is_from_outside(error):
             raise

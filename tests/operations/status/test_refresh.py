@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.pin import pin
 from igny8_backup.operations.monitor.run import monitor
+from igny8_backup.operations.status import keep
 from igny8_backup.operations.status.follow import followed
 from igny8_backup.operations.status.keep import (
     keep_activity,
@@ -133,6 +136,30 @@ def test_cache_that_is_down_is_noted_and_the_file_is_written(nights: BackupConte
     status = kept(nights)
     assert keep_status(get_config(), status) == ["The cache 'shared' cannot be written: ConnectionError."]
     assert "cannot be read: ConnectionError" in read_status(get_config()).problem
+
+
+def test_cache_that_never_answers_does_not_hold_up_a_backup(
+    nights: BackupContext, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.CACHES = {
+            "shared": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": f"redis://127.0.0.1:{silent.getsockname()[1]}",
+            }
+        }
+        settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "STATUS_CACHE": "shared"}
+        monkeypatch.setattr(keep, "ANSWER_SECONDS", 0.2)
+        with refreshing_status(replace(nights, config=get_config())) as context:
+            run_backup(context, BOTH)
+        assert keep_status(get_config(), kept(nights)) == [
+            "The cache 'shared' cannot be written: TimeoutError."
+        ]
+    notes: list[str] = nights.progress.texts  # type: ignore[attr-defined]  # Notes, of the fixture
+    assert any("The cache 'shared' cannot be written: TimeoutError." in note for note in notes)
+    for thread in threading.enumerate():  # the end of the server ends them
+        if thread.name == "igny8_backup-cache":
+            thread.join()
 
 
 def test_activity_says_what_runs_and_how_it_ended(nights: BackupContext) -> None:
