@@ -1,7 +1,8 @@
 """The Django app of this package.
 
-When Django starts, the app registers the system checks and hides secret values of the settings. It refuses to
-start in a process that the project's code inside the sandbox of a restore has started.
+When Django starts, the app registers the system checks and hides secret values of the settings. A restore
+runs the project's code in a sandbox process. If that code starts another process of the project, the app
+refuses to start in the new process.
 """
 
 from __future__ import annotations

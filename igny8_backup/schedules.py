@@ -74,9 +74,10 @@ def hourly_schedule(
     while this host is still making the backup before it. It ends itself after another session, such as a
     migration, has waited for it for ten seconds, and is tried again five minutes later. ``monitor_backups``
     runs half an hour after each backup. ``prune_backups`` runs every day after 3 o'clock, ``verify_backup``
-    after 5 and ``spot_check`` after 7, each of them between two backups. ``logs`` and ``pings`` are those of
-    ``beat_schedule``. The setting ``RETENTION`` needs the rule ``hourly``, which its default lacks. See the
-    page "Back up every hour" of the documentation.
+    after 5 and ``spot_check`` after 7, each of them between two backups. ``logs`` includes the trees in
+    ``LOGS``. ``pings`` maps the name of a task, such as ``backup_all``, to the URL that it pings. The setting
+    ``RETENTION`` needs the rule ``hourly``, which its default lacks. See the page "Back up every hour" of the
+    documentation.
     """
     entry, between = partial(_entry, pings), (minute + 20) % 60
     half_past = crontab(minute=str((minute + 30) % 60))

@@ -19,7 +19,7 @@ from igny8_backup.store import MissingObjectError, Store
 class Retirements:
     """The retirements in a storage that count, by host.
 
-    ``doubts`` maps each host with another record of its retirement to the reason why it does not count.
+    If the retirement of a host is recorded but does not count, ``doubts`` maps the host to the reason.
     """
 
     counting: Mapping[str, Retirement] = field(default_factory=dict)

@@ -45,8 +45,8 @@ def select(
     the same name. Databases may be shared by several hosts, so they come from any; those of ``from_host`` are
     preferred. A note names each part of another host.
 
-    Copies that are unfit according to ``standings`` are not selected, and a note says why. With ``wanted``
-    they are selected, and a note warns of them.
+    ``standings`` says which copies are unfit (cannot be relied on). Unfit copies are not selected, and a note
+    says why. With ``wanted`` they are selected, and a note warns of them.
 
     Raises :class:`UsageError` if no backup has a requested database or tree. If all its copies are damaged,
     raises :class:`IntegrityError`; if all are unfit for this or other reasons, :class:`RefusedError`.
@@ -101,7 +101,7 @@ class _Pool:
     any_copy: bool
 
     def unfit(self, manifest: Manifest, part: DatabasePart | TreePart) -> CopyStanding | None:
-        """Return the standing of a copy if the copy is unfit, otherwise ``None``."""
+        """Return why a copy cannot be relied on (its standing); ``None`` if it is fit."""
         found = self.standings.of_part(manifest, part)
         return found if found and not found.fit else None
 

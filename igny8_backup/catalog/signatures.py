@@ -33,7 +33,8 @@ def store_document(
 ) -> None:
     """Store ``document`` (a check, a pin, ...) under ``object_key``. With ``key``, first store its signature.
 
-    ``copy`` has the same meaning as for :func:`store_signature`. Raises ``StorageError``.
+    ``copy`` is the name of ``store`` in ``COPIES``, or empty for the storage of the backups themselves.
+    Raises ``StorageError``.
     """
     if key is not None:
         store_signature(store, key, object_key, kind, document, copy)

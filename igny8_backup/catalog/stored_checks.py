@@ -94,7 +94,7 @@ def read_checks(
 
 
 class _Coverage:
-    """The databases and trees of one backup that checks of one depth cover; the newest are added first.
+    """Collects the databases and trees of one backup that checks of one depth cover, newest checks first.
 
     A newer check of some parts must not hide an older check of other parts. Otherwise a key that is trusted
     for some parts only could hide what is known about the others.
@@ -110,7 +110,11 @@ class _Coverage:
         self.complete = False
 
     def add(self, stored: StoredCheck) -> StoredCheck | None:
-        """Add the next older check. Return it for the parts that no newer one covers; ``None`` if none."""
+        """Add a check that is older than all those added before.
+
+        Returns the check, limited to the parts that no newer check covers; ``None`` if there are no such
+        parts.
+        """
         parts = stored.check.parts
         if parts is None:  # an earlier release checked every part of the backup
             self.complete = self._wanted is not None

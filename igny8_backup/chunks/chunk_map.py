@@ -48,7 +48,8 @@ class MapPack:
     """A pack that holds chunks of a map: its key, sizes in bytes, and SHA-256 in hexadecimal digits.
 
     ``listed_in`` is the number of the list that describes it, in ``MapHeader.lists``. ``of_full``: the pack
-    belongs to the full dump. ``written`` is what storage said about its writing (``Stored.written``).
+    belongs to the full dump. ``written`` is a text that changes if somebody writes the pack anew
+    (``Stored.written``); it is empty if the storage has no such text.
     """
 
     key: str
@@ -67,8 +68,9 @@ class MapHeader:
     ``storage`` is the identity of the storage, and ``prefix`` its folder. ``key`` (hexadecimal) and ``seed``
     are secrets of this host: the key of the digests, and the seed of the cutter. ``backup_id`` is the id of
     the backup with the last dump in the map, and ``started`` is when that dump began. ``full_id`` is the id
-    of the backup with the full dump on which that dump is based. ``lists`` are the lists in storage that
-    describe the packs, as this host wrote or checked them.
+    of the backup with the full dump on which that dump is based. ``lists`` refers to the lists in storage
+    that describe the packs. Each reference has the digest of the list at the time when this host wrote or
+    checked the list.
     """
 
     schema: int

@@ -1,4 +1,8 @@
-"""The runs that tried to make the full dump that is due, and did not complete it: a file in ``STATE_DIR``."""
+"""Remember which runs have tried to make the full dump that is due, and did not complete it.
+
+The ids of these runs are in a file in ``STATE_DIR``, one for each database. The file is removed when a full
+dump is complete.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class FullTries:
-    """The ``ids`` of the runs. The file is removed when a full dump is complete."""
+    """The contents of the file: the ``ids`` of the runs that did not complete the full dump that is due."""
 
     schema: int
     ids: tuple[str, ...]
 
 
 def read(path: Path) -> tuple[str, ...]:
-    """Return the ids of the runs. A missing or damaged file has none, so that the next dump is a full one."""
+    """Return the ids of the runs that are recorded in the file ``path`` as failed attempts at a full dump.
+
+    A missing or damaged file counts as empty, so that the next dump is a full one.
+    """
     try:
         return records.from_json(FullTries, path.read_bytes(), name=str(path), schema=SCHEMA).ids
     except (OSError, IntegrityError):
@@ -29,6 +36,6 @@ def read(path: Path) -> tuple[str, ...]:
 
 
 def add(path: Path, backup_id: str) -> None:
-    """Add the run ``backup_id``, if it is not there. Raises ``OSError``."""
+    """Add the run ``backup_id`` to the file ``path``, because it tries a full dump. Raises ``OSError``."""
     ids = dict.fromkeys((*read(path), backup_id))
     replace_file(path, records.to_json(FullTries(schema=SCHEMA, ids=tuple(ids))))

@@ -36,7 +36,8 @@ class LastDump:
 class Choice:
     """The kind of the next dump. ``reason`` says why it is full before a full dump is due, or is empty.
 
-    ``due``: a full dump is due. If the kind is another one, full dumps have failed.
+    ``due``: a full dump is due. If ``due`` is true and the kind is not full, earlier attempts at the full
+    dump have failed.
     """
 
     kind: str

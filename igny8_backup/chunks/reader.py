@@ -52,7 +52,11 @@ def read_undamaged(index: Index, sizes: dict[str, int], open_pack: OpenPack, los
 
 
 class _Reader:
-    """The state of reading one archive. ``_kept`` maps numbers of runs to their bytes."""
+    """The state of reading one archive.
+
+    The archive is put together from ranges of packs, which the index calls runs and numbers from 0. ``_kept``
+    maps the numbers of ranges that were decoded early to their bytes.
+    """
 
     def __init__(self, index: Index, sizes: dict[str, int], open_pack: OpenPack, kept_bytes: int) -> None:
         self._index = index
@@ -65,12 +69,15 @@ class _Reader:
         self._size = 0
 
     def blocks(self) -> Generator[memoryview | bytes, None, None]:
-        """Yield the bytes of each run, in order."""
+        """Yield the bytes of each range in the index, in order."""
         for run in range(len(self._index.runs)):
             yield self._piece(run)
 
     def pieces(self, lost: set[str]) -> Pieces:
-        """Yield the bytes of each run, in order, or a ``Gap`` if its pack is lost: see ``read_undamaged``."""
+        """Yield the bytes of each range in the index, in order, or a ``Gap`` for a range of a damaged pack.
+
+        ``lost`` are the names of the damaged packs; those that turn out to be damaged are added.
+        """
         runs, names = self._index.runs, self._index.header.packs
         for run in range(len(runs)):
             name = names[runs.packs[run]]
@@ -90,7 +97,10 @@ class _Reader:
         return piece
 
     def _decode(self, run: int) -> memoryview | bytes:
-        """Decode the pack of a run. Return the bytes of the run, and keep those of later runs of the pack."""
+        """Decode the pack of the range with the number ``run``, and return the bytes of that range.
+
+        The bytes of later ranges of the same pack are kept, as far as the limit permits.
+        """
         runs = self._index.runs
         content = memoryview(self._read_pack(self._index.header.packs[runs.packs[run]]))
         later = self._next[run]
@@ -102,7 +112,10 @@ class _Reader:
         return piece if len(piece) >= BLOCK else bytes(piece)  # a view keeps the whole pack in memory
 
     def _keep(self, run: int, content: memoryview) -> bool:
-        """Keep the bytes of a run, and drop ranges over the limit; return whether this run is still kept."""
+        """Keep the bytes of the range ``run``, and drop ranges while the limit is exceeded.
+
+        The range that is needed last is dropped first. Returns whether ``run`` is still kept.
+        """
         offset, length = self._index.runs.offsets[run], self._index.runs.lengths[run]
         self._kept[run] = bytes(content[offset : offset + length])
         heapq.heappush(self._last, -run)
@@ -132,7 +145,10 @@ class _Reader:
 
 
 def _next_of_same_pack(index: Index) -> array[int]:
-    """Return, for each run, the number of the next run of the same pack; ``_NONE`` for the last one."""
+    """Return, for each range in the index, the number of the next range of the same pack.
+
+    For the last range of a pack the number is ``_NONE``.
+    """
     following = array("I", [_NONE]) * len(index.runs)
     seen = array("I", [_NONE]) * len(index.header.packs)
     for run in reversed(range(len(index.runs))):

@@ -35,7 +35,8 @@ class IndexHeader:
 
     ``packs`` are the names (``ID-0001``) of the packs that the archive needs. The index does not contain
     their keys, because a rotation of the recipients changes the keys. ``runs`` is the number of lines that
-    follow. ``framing`` says how the archive was changed before it was cut; it is empty if it was not.
+    follow, one for each range of a pack. ``framing`` says how the archive was changed before it was cut; it
+    is empty if it was not.
     """
 
     schema: int
@@ -48,7 +49,10 @@ class IndexHeader:
 
 
 class Runs:
-    """The runs of an archive, in order: for each, the number of a pack, an offset and a length."""
+    """The ranges of packs ("runs") that make up an archive, in order.
+
+    Each has the number of a pack, an offset and a length.
+    """
 
     def __init__(self) -> None:
         self.packs = array("I")
@@ -59,14 +63,14 @@ class Runs:
         return len(self.packs)
 
     def append(self, pack: int, offset: int, length: int) -> None:
-        """Add a range. If it continues the last run, that run becomes longer."""
+        """Add a range of a pack. If it continues the last range, that one becomes longer."""
         if self.packs and self.packs[-1] == pack and self.offsets[-1] + self.lengths[-1] == offset:
             self.lengths[-1] += length
         else:
             self.add(pack, offset, length)
 
     def add(self, pack: int, offset: int, length: int) -> None:
-        """Add a range as a run of its own."""
+        """Add a range of a pack as a separate one, even if it continues the last range."""
         self.packs.append(pack)
         self.offsets.append(offset)
         self.lengths.append(length)
@@ -77,19 +81,19 @@ class Runs:
 
 @dataclass(frozen=True)
 class Index:
-    """The index of an archive: a header, and the runs (ranges of packs) that make up the archive."""
+    """The index of an archive: a header, and the ranges of packs ("runs") that make up the archive."""
 
     header: IndexHeader
     runs: Runs
 
     def locations(self) -> Iterator[Location]:
-        """Yield the runs in order, with the names of their packs."""
+        """Yield the ranges of packs that make up the archive, in order, with the names of their packs."""
         packs = self.header.packs
         return (Location(packs[pack], offset, length) for pack, offset, length in self.runs)
 
 
 def to_blocks(index: Index) -> Blocks:
-    """Yield the index as it is stored, before compression."""
+    """Yield the bytes of ``index`` as they are stored, but not compressed yet."""
     lines = [_header_line(index.header)]
     size = 0
     for pack, offset, length in index.runs:
@@ -106,7 +110,8 @@ def read_index(blocks: Blocks, key: str, sizes: Mapping[str, int]) -> Index:
 
     ``sizes`` maps the name of each pack that the backup needs to the size of its contents in bytes. Raises
     ``IntegrityError`` in these cases: the index is malformed or from a newer release; it names a pack that is
-    not in ``sizes``; a run ends after the end of its pack; the runs do not add up to the size of the archive.
+    not in ``sizes``; a range ends after the end of its pack; the lengths of all ranges do not add up to the
+    size of the archive.
     """
     name = f"The index {key}"
     with closing(blocks):

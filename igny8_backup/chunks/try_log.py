@@ -1,8 +1,9 @@
-"""The log of a try to store a dump: its finished packs and their chunks, in case the try ends early.
+"""The log of an attempt to store a dump: the packs that were stored, and their chunks.
 
-A log is a private file in ``STATE_DIR``. It consists of frames: the header of the try, then one frame for
-each pack. A frame is a length, the data, and their BLAKE2b digest. A process that is killed leaves at most
-one incomplete frame, at the end. Entry points: :func:`read_log`, :func:`start_log`, :func:`continue_log`.
+If the attempt ends early, the next dump can use these packs. A log is a private file in ``STATE_DIR``. It
+consists of frames: the header, then one frame for each pack. A frame is a length, the data, and their BLAKE2b
+digest. A process that is killed leaves at most one incomplete frame, at the end. Entry points:
+:func:`read_log`, :func:`start_log`, :func:`continue_log`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _ENTRY_BYTES = DIGEST_BYTES + _RANGE.size
 class TryHeader:
     """The header of a log. A log is used only for the same storage, database, recipients and cutter.
 
-    ``key`` (hexadecimal) and ``seed`` are the secrets of this host, as in a map. ``full``: the dump was to be
-    a full one. ``started`` is when the first try began.
+    ``key`` (hexadecimal) and ``seed`` are the secrets of this host, as in a map. ``full``: the attempt was to
+    store a full dump. ``started`` is when the first attempt began.
     """
 
     schema: int
@@ -80,7 +81,7 @@ class TriedDump:
 
 
 class TryLog:
-    """Writes the log of one try to store a dump in chunks. Use it as a context manager.
+    """Writes the log of one attempt to store a dump in chunks. Use it as a context manager.
 
     Its methods raise ``OSError`` if the file cannot be written.
     """

@@ -98,7 +98,7 @@ class ArchiveWriter:
             self._record(digest, found)
 
     def _add(self, chunk: memoryview) -> Location:
-        """Put a chunk into the pack that is being filled; return where storage will have it."""
+        """Add a chunk to the pack that is being filled; return the location of the chunk in that pack."""
         if len(self._pack) + len(chunk) > PACK_BYTES:
             self._end_pack()
         if not self._pack:
@@ -126,9 +126,10 @@ def _of_same_length(found: list[Location | None], window: list[memoryview]) -> l
 
 
 def _within_limit(found: list[Location | None]) -> list[Location | None]:
-    """Return ``found`` with locations in at most ``_OLD_PACKS`` packs.
+    """Return ``found`` without some locations, so that the others are in at most ``_OLD_PACKS`` packs.
 
-    The packs of which the window needs the most bytes are kept. Locations in other packs become ``None``.
+    ``found`` has the locations of some consecutive chunks. The packs that hold the most bytes of these chunks
+    are kept. Locations in other packs become ``None``, so their chunks are stored anew.
     """
     needed: Counter[str] = Counter()
     for location in found:

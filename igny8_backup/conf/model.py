@@ -185,7 +185,7 @@ class Config:
     def shrink_of(self, part: Part, role: str) -> float | None:
         """Return how small a copy of ``part`` may be, as a share of the size of the copy before it.
 
-        ``None`` accepts every size. ``role`` is that of a tree, or empty: see ``igny8_backup.standing``.
+        ``None`` accepts every size. ``role`` is ``sites`` or ``logs`` for a tree, and empty for a database.
         """
         for name in (f"{part.host}/{part.name}", part.name):
             if name in self.shrink:

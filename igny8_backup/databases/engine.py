@@ -71,9 +71,9 @@ class Engine(OptionalMethods, ABC):
     def check(self, excluded: Sequence[str], *, yielding: bool = False) -> list[Problem]:
         """Return the problems that would make the next backup, or every restore on this server, fail.
 
-        ``excluded`` has the same meaning as for :meth:`describe`. ``yielding``: the backup calls
-        ``waiting_sessions``. Raises ``RefusedError`` or ``ToolError`` if the server or the client program is
-        unsuitable.
+        ``excluded`` are the tables whose rows will be left out of the dump. ``yielding``: the backup needs
+        one more session, for ``waiting_sessions``. Raises ``RefusedError`` or ``ToolError`` if the server or
+        the client program is unsuitable.
         """
         return []
 

@@ -33,10 +33,11 @@ class Answers:
     ``row_counts`` maps tables to their number of rows. ``uncounted`` maps each table that could not be
     counted to the reason. Tables that the role may not read are in neither. ``denied`` names the probes that
     the role may not run. ``unasked`` maps probes that failed for a cause outside this database, such as a
-    lost connection, to the reason. ``failed`` maps all other probes that failed to the reason.
-    ``snapshot`` is the identifier of the exported snapshot, or empty. ``tables`` are the tables of the dump;
-    ``None`` if unknown. ``schemas`` and ``access`` have the same meaning as in ``DatabaseDetails``,
-    ``data_time`` as in ``DatabasePart``.
+    lost connection, to the reason. ``failed`` maps all other probes that failed to the reason. ``snapshot``
+    is the identifier of the exported snapshot, or empty. ``tables`` are the tables of the dump; ``None`` if
+    unknown. ``schemas`` are the schemas with their owners and privileges. ``access`` maps the other objects
+    whose owner or privileges are not the default ones to a text that contains both. ``data_time`` is the time
+    up to which a standby had replayed the changes of its primary; ``None`` for a primary.
     """
 
     snapshot: str = ""

@@ -1,4 +1,4 @@
-"""The record that somebody has accepted suspect copies in a backup, and what follows for later copies."""
+"""The record that somebody has accepted suspect copies, and that later copies were judged again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AcceptedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedPart:
-    """A database or tree whose copy was judged again when an acceptance of an earlier copy changed.
+    """A copy of a database or tree that was judged again, because an acceptance of an earlier copy changed.
 
     ``baseline`` is the copy with which it was compared; it replaces the baseline in the manifest.
     """

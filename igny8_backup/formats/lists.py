@@ -62,7 +62,7 @@ class PackList(ListReference):
 
 @dataclass(frozen=True, kw_only=True)
 class ListedObject:
-    """An object in a list. The fields other than ``blocks`` are those of an object in a manifest.
+    """An object in a list. The fields other than ``blocks`` have the same meaning as in ``StoredObject``.
 
     ``blocks`` are the SHA-256 digests of the blocks of the object, one after the other, in base64. It may be
     empty for an object of one block, whose digest is ``sha256``, and for one that an earlier release stored.

@@ -36,13 +36,13 @@ class DatabasePart(PackedPart):
 
     ``engine`` is ``postgresql`` or ``sqlite``. ``error`` is the class of the exception if the dump failed.
     ``rows`` is the number of rows in the dump, without those of tables that ``migrate`` fills; ``None`` if
-    they were not counted. ``expected`` and ``baseline``: see ``formats.comparison``; ``baseline`` is ``None``
-    in backups of earlier releases, and if the host could not vouch for the earlier copy. ``data_time`` is the
-    time up to which a standby had replayed the changes of its primary; ``None`` if the dump was made from a
-    primary. ``source`` is ``None`` in backups of earlier releases.
-    ``chunked`` is ``None`` if ``object`` is the whole dump. Otherwise ``object`` is the index of the dump,
-    and the packs of the part hold the chunks that the index refers to. ``data`` are the data archives: the
-    rows of some tables, which ``object`` lacks.
+    they were not counted. ``baseline`` is the earlier copy with which this copy is compared. It is ``None``
+    in backups of earlier releases, and if the host did not know whether the earlier copy is genuine.
+    ``expected`` is the size that a restore or an undo has announced for this copy. ``data_time`` is the time
+    up to which a standby had replayed the changes of its primary; ``None`` if the dump was made from a
+    primary. ``source`` is ``None`` in backups of earlier releases. ``chunked`` is ``None`` if ``object`` is
+    the whole dump. Otherwise ``object`` is the index of the dump, and the packs of the part hold the chunks
+    that the index refers to. ``data`` are the data archives: the rows of some tables, which ``object`` lacks.
     """
 
     kind: ClassVar[str] = "database"
@@ -117,9 +117,8 @@ class TreePart(PackedPart):
     ``bytes`` is the size of the contents of all files; ``allocated`` is what they occupied on the disk,
     without the holes of sparse files, or ``None`` in backups of earlier releases. ``skipped`` counts the
     files that the details list as skipped, ``excluded`` those that the settings exclude. The packs are tar
-    archives of files.
-    ``full`` means that every file was read and stored again. ``expected``, ``baseline``: see
-    :class:`DatabasePart`.
+    archives of files. ``full`` means that every file was read and stored again. ``expected`` and ``baseline``
+    are the same as in :class:`DatabasePart`.
     """
 
     kind: ClassVar[str] = "files"

@@ -88,9 +88,10 @@ def _check_chunked(part: DatabasePart, name: str) -> None:
 
 
 def _with_blocks_in(manifest: Manifest, found: ListReference) -> Manifest:
-    """Return a copy of the manifest in which ``found`` is the ``blocks_in`` of the backup's own objects.
+    """Return a copy of the manifest in which the backup's own objects refer to the list of their blocks.
 
-    ``found`` is the list that holds the digests of the blocks of these objects.
+    ``found`` refers to the list that holds the digests of the blocks; it becomes ``blocks_in`` of each
+    object.
     """
 
     def own(item: StoredObject | None) -> StoredObject | None:

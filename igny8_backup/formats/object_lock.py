@@ -1,8 +1,8 @@
 """S3 Object Lock: which objects are locked, and until when.
 
-A locked object cannot be deleted or altered before a date. Run records, claims of the lock, annotations and
-marks are never locked, because they are written again or deleted with their backup. Source: Amazon S3 User
-Guide, "Locking objects with Object Lock".
+A locked object cannot be deleted or altered before a date. Run records, claims of the lock in the storage,
+annotations (such as pins) and the marks on orphans are never locked, because they are written again or
+deleted with their backup. Source: Amazon S3 User Guide, "Locking objects with Object Lock".
 """
 
 from __future__ import annotations

@@ -49,11 +49,12 @@ def source_of(
 ) -> Source:
     """Return the record of the server of a database and of its applied and stale migrations.
 
-    ``system_identifier`` and ``stale``: see :class:`Source`. ``applied`` and ``stale`` map apps to the names
-    of their migrations; ``applied`` is ``None`` if these are not known. The token of a migration is the
-    HMAC-SHA256 (RFC 2104) of its name, cut to eight digits. The key of the HMAC is derived from
-    ``recipients``, the public keys of the backup, because all hosts that back up the database have them. The
-    manifest names the recipients too, so somebody who can read it can test guessed names of migrations.
+    ``system_identifier`` identifies the data folder of the PostgreSQL server. ``applied`` maps apps to the
+    names of the applied migrations; it is ``None`` if these are not known. ``stale`` does the same for the
+    applied migrations that the code has dropped. The token of a migration is the HMAC-SHA256 (RFC 2104) of
+    its name, cut to eight digits. The key of the HMAC is derived from ``recipients``, the public keys of the
+    backup, because all hosts that back up the database have them. The manifest names the recipients too, so
+    somebody who can read it can test guessed names of migrations.
     """
     if applied is None:
         return Source(system_identifier=system_identifier)

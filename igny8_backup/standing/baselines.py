@@ -21,10 +21,11 @@ P = TypeVar("P", DatabasePart, TreePart)
 
 
 def baseline_of(backup_id: str, item: DatabasePart | TreePart, before: Baseline) -> Baseline:
-    """Return the baseline that the copy ``item`` in the backup ``backup_id`` is for later copies.
+    """Return the baseline for copies that are later than ``item``: the facts that ``item`` records.
 
-    ``before`` is the baseline of ``item`` itself. What ``item`` does not record, such as the database server,
-    is taken from it.
+    ``item`` is a copy in the backup ``backup_id``. ``before`` is the baseline with which ``item`` was
+    compared. If ``item`` does not record a fact, such as the database server, the result has the fact from
+    ``before``.
     """
     known = after(item, backup_id, before) if isinstance(item, DatabasePart) else Baseline()
     sizes = sizes_of(item)
@@ -36,7 +37,10 @@ def baseline_of(backup_id: str, item: DatabasePart | TreePart, before: Baseline)
 def reasons_to_suspect(
     item: DatabasePart | TreePart, baseline: Baseline, share: float | None
 ) -> Iterator[Reason]:
-    """Yield the reasons to suspect the copy ``item``, such as a size below ``share`` of the baseline's."""
+    """Yield the reasons to suspect the copy ``item``, compared with its baseline (an earlier copy).
+
+    For example, a copy is suspect if its size is below ``share`` of the size of the baseline.
+    """
     from_backup = f"backup {baseline.backup_id}" if baseline.backup_id else ""
     found = {SIZE: drop_in(item, baseline, share, from_backup)}
     if isinstance(item, DatabasePart):
@@ -49,10 +53,11 @@ def reasons_to_suspect(
 def record_baselines(
     manifest: Manifest, baselines: Mapping[Part, Baseline], vouched: Callable[[str], bool]
 ) -> Manifest:
-    """Return a copy of the new ``manifest`` in which each complete copy records its baseline.
+    """Return ``manifest``, changed so that each complete copy records the baseline that it is compared with.
 
-    ``baselines`` are those of the earlier backups (see ``Standings.baselines``). A baseline is not recorded
-    unless ``vouched`` returns true for the id of its backup. Safety copies are compared with nothing.
+    ``manifest`` is that of a new backup. ``baselines`` maps each database and tree to the earlier copy that
+    is its baseline. A baseline is recorded only if ``vouched`` returns true for the id of its backup. In a
+    safety copy nothing is recorded, because it is compared with nothing.
     """
 
     def recorded(item: P) -> P:

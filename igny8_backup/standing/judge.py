@@ -43,18 +43,19 @@ def judge(
     past: Iterable[Check] = (),
     anew: Mapping[Part, str] | None = None,
 ) -> Standings:
-    """Return the standings of all complete copies in ``manifests``.
+    """Return the standing of each complete copy in ``manifests``: whether it can be relied on, and why not.
 
-    ``annotations`` are those of the backups, by id. ``past`` are checks of backups that were removed.
-    ``damage`` is damage that no check has recorded, such as objects that a listing lacks. ``untrusted`` maps
-    the ids of backups that no trusted key signed to the reason. A copy that is dated later than the time
-    ``now`` is unfit.
+    ``annotations`` maps the ids of the backups to their annotations. ``past`` are checks of backups that were
+    removed. ``damage`` is damage that no check has recorded, such as objects that a listing lacks.
+    ``untrusted`` maps the ids of backups that no trusted key signed to the reason. A copy that is dated later
+    than the time ``now`` is unfit.
 
-    The size of a copy, its database server and its migrations are compared with the baseline that its
-    acceptance or its manifest records: so the verdict does not change when retention removes the backup with
-    the baseline. A copy without a record, or with an untrusted backup as its baseline, is compared with the
-    newest earlier copy that is fit, or that is unfit only because of damage outside its manifest. So are the
-    copies after a backup in ``anew``, which maps databases and trees to ids of backups.
+    The size of a copy, its database server and its migrations are compared with an earlier copy, the
+    baseline. Normally the acceptance of the copy or its manifest records the baseline, so the verdict does
+    not change when retention removes the backup with the baseline. If nothing is recorded, or if the recorded
+    baseline is in an untrusted backup, the copy is compared with the newest earlier copy that is fit, or that
+    is unfit only because of damage outside its manifest. ``anew`` maps databases and trees to ids of backups:
+    for later copies of these databases and trees, the records are ignored.
     """
     ordered = sorted(manifests, key=lambda item: (item.started, item.id))
     finder = DamageFinder(ordered, annotations, now, damage, past)
@@ -91,11 +92,12 @@ def judge(
 
 
 def judge_again(before: Standings, after: Standings, part: Part, since: str) -> Mapping[str, Baseline]:
-    """Return the baselines to record for the copies of ``part`` after the backup ``since``.
+    """Return the baselines to record for the copies of ``part`` that are later than the backup ``since``.
 
-    Call this when an acceptance in ``since`` has changed. ``before`` are the standings by the records that
-    exist, ``after`` those with ``anew={part: since}``. The result maps the ids of backups to the baselines of
-    the copies that have no record, or on which the records would give another verdict.
+    Call this when an acceptance in ``since`` has changed. ``before`` are the standings according to the
+    existing records, ``after`` those of :func:`judge` with ``anew={part: since}``. The result maps the ids of
+    backups to baselines. A backup is in the result if it records no baseline, or if its copy would be judged
+    differently with the recorded one.
     """
     found = {}
     for copy in after.of_series(part):

@@ -37,12 +37,12 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyStanding:
-    """The standing of the copy of ``part`` in the backup ``backup_id``.
+    """Whether the copy of ``part`` in the backup ``backup_id`` can be relied on, and why not.
 
     ``unfit`` are the reasons not to rely on the copy. ``accepted`` is the reason with which somebody accepted
-    the copy although it was suspect, if any. ``baseline`` is the id of the backup that its size was compared
-    with; ``compared_with`` has the sizes of the copy there, and ``recorded`` says whether these are recorded
-    with the backup. ``damage`` are its damaged objects.
+    the copy although it was suspect, if any. The copy was compared with an earlier copy: ``baseline`` is the
+    id of the backup of the earlier copy, ``compared_with`` has its sizes, and ``recorded`` says whether the
+    backup ``backup_id`` records them. ``damage`` are its damaged objects.
     """
 
     part: Part
@@ -79,9 +79,10 @@ class CopyStanding:
 
 @dataclass(frozen=True)
 class Standings:
-    """The standings of all complete copies, oldest backup first: the result of ``judge``.
+    """The standing of each complete copy (whether it can be relied on), oldest backup first.
 
-    ``baselines`` maps each database and tree to the copy with which the next one will be compared.
+    ``judge`` returns this. ``baselines`` maps each database and tree to the copy with which the next one will
+    be compared.
     """
 
     copies: tuple[CopyStanding, ...] = ()
@@ -99,19 +100,22 @@ class Standings:
         object.__setattr__(self, "_by_part", dict(by_part))
 
     def of(self, backup_id: str, part: Part) -> CopyStanding | None:
-        """Return the standing of one copy; ``None`` if the backup has no complete copy of ``part``."""
+        """Return whether a copy can be relied on (its standing).
+
+        The result is ``None`` if the backup has no complete copy of ``part``.
+        """
         return self._by_backup.get(backup_id, {}).get(part)
 
     def of_part(self, manifest: Manifest, part: DatabasePart | TreePart) -> CopyStanding | None:
-        """Return the standing of the copy ``part`` in a backup; ``None`` if it is not complete."""
+        """Return whether the copy ``part`` in a backup can be relied on; ``None`` if it is not complete."""
         return self.of(manifest.id, part_of(manifest, part))
 
     def of_backup(self, backup_id: str) -> tuple[CopyStanding, ...]:
-        """Return the standings of all complete copies in a backup."""
+        """Return, for each complete copy in a backup, whether it can be relied on (its standing)."""
         return tuple(self._by_backup.get(backup_id, {}).values())
 
     def of_series(self, part: Part) -> tuple[CopyStanding, ...]:
-        """Return the standings of all copies of a database or tree, newest first."""
+        """Return, for each copy of a database or tree, whether it can be relied on; newest first."""
         return tuple(reversed(self._by_part.get(part, [])))
 
     def newest_fit(self, part: Part) -> CopyStanding | None:

@@ -31,7 +31,7 @@ def after(part: DatabasePart, backup_id: str, known: Baseline) -> Baseline:
 
 
 def other_server(part: DatabasePart, known: Baseline) -> str:
-    """Describe that a dump comes from another server than the copies before it; ``""`` if it does not.
+    """Return a clause if a dump comes from another server than the copies before it, else ``""``.
 
     The result is also empty if a restore, an undo or an announced move explains the other server.
     """
@@ -46,7 +46,7 @@ def other_server(part: DatabasePart, known: Baseline) -> str:
 
 
 def migrations_back(part: DatabasePart, known: Baseline) -> str:
-    """Describe how many migrations were applied in earlier copies and are not in this one; ``""`` if none.
+    """Return a clause if migrations that earlier copies had applied are not applied in this one, else ``""``.
 
     The result is also empty if a restore, an undo or an announced move explains the difference.
     """

@@ -27,9 +27,9 @@ class Stopped(Exception):
 def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) -> list[T]:
     """Call ``functions`` in order, at most ``threads`` at the same time; return their results in order.
 
-    Each function reads its stream through the :data:`Guard` that it is called with. If a function fails, the
-    others end at their next block, and the first exception is raised after all have ended. This thread is one
-    of the threads, so an interrupt of it stops all.
+    Each function is called with a :data:`Guard`, a wrapper through which it must read its stream. If a
+    function fails, the wrapper stops the others at their next block. The first exception is raised after all
+    have ended. The calling thread is one of the threads, so an interrupt of it stops all.
     """
     runner = _Runner(functions)
     others = [

@@ -2,8 +2,8 @@
 
 The file is a SQLite database. It only saves requests: nothing in it is believed unless the storage still
 lists the object with the same size and tag, and the digest of the entry is right. Signatures are checked as
-if the objects had been read from the storage. A file that is damaged, or belongs to another storage, costs
-requests and nothing else.
+if the objects had been read from the storage. If the file is damaged or belongs to another storage, more
+requests are sent, and nothing else happens.
 """
 
 from __future__ import annotations

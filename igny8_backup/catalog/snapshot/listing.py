@@ -46,9 +46,10 @@ def list_packs_and_checks(store: Store, unlisted: dict[str, str]) -> list[Stored
 
 
 def list_rest(store: Store, unlisted: dict[str, str]) -> list[Stored]:
-    """Return all objects outside ``FOLDERS``: those at the top level, and those in other folders.
+    """Return all objects outside ``FOLDERS`` (packs, checks, removals, runs, backups).
 
-    ``unlisted``: see :func:`list_packs_and_checks`. Raises ``StorageError``.
+    These objects are at the top level of the storage or in other folders. Subfolders that cannot be listed
+    are added to ``unlisted``, with the reasons. Raises ``StorageError``.
     """
     if not store.parallel_lists:
         return [item for item in store.list("", unlisted) if not item.key.startswith(FOLDERS)]
@@ -60,7 +61,10 @@ def list_rest(store: Store, unlisted: dict[str, str]) -> list[Stored]:
 
 
 def list_folders(store: Store, folders: Iterable[str], unlisted: dict[str, str]) -> list[Stored]:
-    """Return all objects in ``folders``, which are listed at the same time if the store permits that."""
+    """Return all objects in ``folders``, which are listed at the same time if the store permits that.
+
+    Subfolders that cannot be listed are added to ``unlisted``, with the reasons. Raises ``StorageError``.
+    """
 
     def listed(folder: str) -> list[Stored]:
         return list(store.list(folder, unlisted))

@@ -118,7 +118,11 @@ class SnapshotStore(Store):
             return None
 
     def _with_companions(self, key: str, signatures: bool) -> Iterator[Stored]:
-        """Yield the listed object ``key``, the lists of its run if it is a manifest, and its signatures."""
+        """Yield the object ``key`` as listed, and other objects that are needed with it.
+
+        For a manifest, these are the lists that its run has stored. With ``signatures``, they are also all
+        signatures in the same folder of documents.
+        """
         if stored := self._stored(key):
             yield stored
             if key.startswith(keys.BACKUPS):

@@ -77,8 +77,8 @@ def _scheduled(
 def period_of(schedule: Any) -> timedelta | None:
     """Return the time between two runs of a Celery schedule, or ``None`` if they are not evenly spread.
 
-    ``schedule`` is a ``crontab``, a ``timedelta`` or a number of seconds. The runs of a ``crontab`` must lie
-    on every day.
+    ``schedule`` is a ``crontab``, a ``timedelta`` or a number of seconds. A ``crontab`` must run every day;
+    for any other the result is ``None``.
     """
     if isinstance(schedule, timedelta):
         return schedule

@@ -36,9 +36,10 @@ class LockTable:
     major: int
 
     def capacity(self, setting: int = 0, *, shared: bool = False) -> int:
-        """Return the number of locks that one session can hold, or two if both hold the same (``shared``).
+        """Return the number of locks that the table has room for.
 
-        If ``setting`` is not 0, it is used instead of the server's ``max_locks_per_transaction``.
+        ``shared``: two sessions hold each of these locks; otherwise one session holds all of them. If
+        ``setting`` is not 0, it is used instead of the server's ``max_locks_per_transaction``.
         """
         growth = _ALONE if self.major <= _NEWEST_GROWING and not shared else 1
         return int((setting or self.max_locks_per_transaction) * self.processes * growth)

@@ -67,9 +67,11 @@ class RunRecord:
 def is_excused(run: RunRecord, runs: Sequence[RunRecord], now: datetime) -> bool:
     """Return whether ``run`` has backed up nothing for a reason that needs no attention.
 
-    ``runs`` are all runs, newest first. A run that gave up waiting for the lock, was skipped or yielded is
-    excused if another run of its host has backed up the same databases and trees meanwhile. A skip or a yield
-    is also excused if the run before it, of one of these databases and trees, did not end in the same way.
+    ``runs`` are all runs, newest first. Three kinds of runs back up nothing: runs that gave up waiting for
+    the lock, that were skipped because an earlier run was still working, or that yielded (ended because
+    another database session waited for them). Each is excused if another run of its host has backed up the
+    same databases and trees meanwhile. A skipped or yielded run is also excused if the previous run of one of
+    these databases and trees did not end in the same way.
     """
     if run.outcome not in NOT_DONE:
         return False

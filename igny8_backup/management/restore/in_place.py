@@ -96,7 +96,8 @@ def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResul
     command.say(
         "Next: start the application, its workers and beat again.",
         f"To undo the restore: {how_to_undo(plan.part.alias, result.saved)}",
-        f"To let retention remove that backup when all is well: pin_backup {result.saved} --unpin",
+        "To let retention remove the backup of the previous contents when all is well: pin_backup"
+        f" {result.saved} --unpin",
     )
     return 3 if result.warnings else 0
 

@@ -24,10 +24,10 @@ def take_locks(
 ) -> list[HeldLock] | RunRecord:
     """Take the locks of a backup run; ``stack`` releases them when it is closed. Return the locks.
 
-    If an earlier run for the same Celery task has ended or still goes on, the record of that run is returned
-    instead. So is the record of a run of this host that is making the same backup, if the request says so. A
-    run that gives up waiting for the locks, or is skipped, stores a record, so that other hosts see that its
-    backup is missing. Raises ``LockedError``.
+    In two cases the record of another run is returned instead, because this run must not make the backup: an
+    earlier run for the same Celery task has ended or still goes on; or a run of this host is making the same
+    backup, and the request has ``skip_if_running``. A run that gives up waiting for the locks, or is skipped,
+    stores a record, so that other hosts see that its backup is missing. Raises ``LockedError``.
     """
     asked = context.clock()
     try:

@@ -88,9 +88,11 @@ class YieldWatch:
 
 
 def outcome_of_early_end(error: BaseException) -> str:
-    """Return the outcome of a run that ``error`` ends as a whole; empty for the failure of a part.
+    """Return the outcome to record for a run that ``error`` ends as a whole.
 
-    The run has yielded, or it is stopped from outside, for example by the time limit of a Celery task.
+    The outcome is that the run has yielded (ended because another session waited for it), or that it was
+    stopped from outside, for example by the time limit of a Celery task. It is empty if ``error`` is the
+    failure of one database or tree.
     """
     if isinstance(error, YieldedError):
         return YIELDED

@@ -65,7 +65,8 @@ class SizeCheck:
 
     The earlier backups are read at the beginning of the run. If they cannot be read, a note says so, nothing
     is compared, and the run goes on. ``snapshot`` is a context that shows the storage at that time. ``lost``:
-    earlier backups are gone, so the manifest does not record what its copies are compared with.
+    earlier backups are gone, so the new manifest records no baselines (the earlier copies that its copies are
+    compared with).
     """
 
     def __init__(self, context: BackupContext, *, lost: bool) -> None:
@@ -97,8 +98,9 @@ class SizeCheck:
     def with_comparisons(self, manifest: Manifest) -> Manifest:
         """Return a copy of ``manifest`` that records what its databases and trees are compared with.
 
-        That is an earlier copy, the baseline, and what a restore has announced: a copy of the size of the
-        restored data is not suspect, even if it is much smaller than the last one (see ``expected_sizes``).
+        Two things are recorded for each: its baseline, which is an earlier copy, and the size that a restore
+        has announced (see ``expected_sizes``). A copy of the announced size is not suspect, even if it is
+        much smaller than the last one.
         """
         if self._history is not None and not self._lost:
             manifest = record_baselines(manifest, self._history.standings.baselines, self._vouched)
@@ -116,9 +118,11 @@ class SizeCheck:
         )
 
     def _vouched(self, backup_id: str) -> bool:
-        """Return whether this host knows that the backup is genuine, or signs nothing itself.
+        """Return whether the manifest of a new backup may name the backup ``backup_id`` as a baseline.
 
-        Readers believe a signed manifest. So it must not record a baseline that anybody could have stored.
+        If this host signs its manifests, readers believe them. So the host must know that the backup is
+        genuine: anybody could have stored it. If the host signs nothing, or ``TRUSTED`` is set, nothing is
+        checked here.
         """
         context, entries = self._context, self._history.entries if self._history else []
         if not backup_id or context.config.trust.required or context.load_signing_key() is None:

@@ -25,10 +25,11 @@ def copy_annotations(
 
     ``inventory`` is that of the storage of the backup, ``held`` that of the copy. A pin counts in one storage
     only, so the pin of the copy is a new one with the same reason, signed by this host. If the pin of the
-    backup has no trusted signature, neither has that of the copy; both hold. The end of a pin, and the
-    withdrawal of an acceptance, are not copied: whoever may delete objects in one storage must not
-    weaken another. Nor is an acceptance that would not count there: it would replace one that does. Raises
-    ``IdentityError`` and ``StorageError``.
+    backup has no trusted signature, the pin of the copy has none; both pins keep their backup all the same.
+    The end of a pin and the withdrawal of an acceptance are not copied: somebody who may delete objects in
+    one storage must not be able to weaken another storage. An acceptance that would not count in the other
+    storage is not copied either, because it could replace one that counts. Raises ``IdentityError`` and
+    ``StorageError``.
     """
     notes = inventory.annotations.get(entry.id, Annotations())
     there = held.annotations.get(entry.id, Annotations())

@@ -12,7 +12,10 @@ from igny8_backup.store import MissingObjectError
 
 
 def copy_document(source: BackupContext, copy: BackupContext, key: str, kind: str) -> None:
-    """Copy the document ``key`` with its signature, if it exists. ``kind``: see ``signing.trust``."""
+    """Copy the document ``key`` with its signature, if the document exists.
+
+    ``kind`` is the kind of the document, such as ``MANIFEST`` (see ``signing.trust``).
+    """
     with suppress(MissingObjectError, IntegrityError):
         document = source.store.read_small(key)
         copy_signature(source, copy, key, kind, document)
@@ -20,7 +23,10 @@ def copy_document(source: BackupContext, copy: BackupContext, key: str, kind: st
 
 
 def copy_signature(source: BackupContext, copy: BackupContext, key: str, kind: str, document: bytes) -> None:
-    """Copy the signature of ``document``, if there is one. ``key`` is the key of the document."""
+    """Copy the signature of ``document``, if there is one.
+
+    ``key`` is the key of the document, ``kind`` its kind, such as ``MANIFEST`` (see ``signing.trust``).
+    """
     name = keys.signature_key(key, kind, document)
     with suppress(MissingObjectError):
         copy.store.put_small(name, source.store.read_small(name, limit=sshsig.SIZE_LIMIT))

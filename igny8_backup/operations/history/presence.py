@@ -30,8 +30,8 @@ def absent_objects(
     """Yield damage for each object that a manifest names and storage lacks or has with another size.
 
     ``listed`` maps the keys in the folder of the backups to sizes in bytes. This function lists the folder of
-    the packs (tar archives) itself. Manifests that are no longer in storage are ignored, and so are objects
-    in folders that could not be listed. ``now`` is the time at which the damage is found. Raises
+    the packs (tar archives) itself. Manifests that are no longer in storage are ignored. Objects in folders
+    that could not be listed are ignored, too. ``now`` is the time at which the damage is found. Raises
     ``StorageError``.
     """
     store = context.store

@@ -1,9 +1,9 @@
 """Remember, on this host, the pins and the damage that it saw in a storage.
 
 Anyone who can delete from the storage can remove a pin, to have the backup pruned, or the record of damage,
-to make a damaged backup look good. So this host goes by the pins and the damage that it once saw, until a
-release ends the pin, or a later check reads the damaged object and ends the damage. The memory is a private
-file in ``STATE_DIR`` for each storage and ``PREFIX``.
+to make a damaged backup look good. So a pin or damage that this host once saw stays in force for this host,
+until a release ends the pin, or a later check reads the damaged object and finds it undamaged. The memory is
+a private file in ``STATE_DIR`` for each storage and ``PREFIX``.
 """
 
 from __future__ import annotations
@@ -129,10 +129,10 @@ def compare_and_remember(
     """Return what ``seen`` contains and storage has lost, and update what this host remembers.
 
     The new memory contains the pins, damage and spot checks in storage now, and the lost ones. ``standings``
-    were judged with the damage in ``seen``. ``checks`` are all checks whose signature and date are accepted.
-    ``hidden`` are the spot checks that :func:`with_seen_spots` put in. ``now`` is the time at which the
-    annotations were read. If the file of the memory cannot be written, it stays as it was, without an error.
-    Raises ``StorageError``.
+    say which copies can be relied on; the damage in ``seen`` was taken into account. ``checks`` are all
+    checks whose signature and date are accepted. ``hidden`` are the spot checks that :func:`with_seen_spots`
+    put in. ``now`` is the time at which the annotations were read. If the file of the memory cannot be
+    written, it stays as it was, without an error. Raises ``StorageError``.
     """
     recorded = {item.key for check in checks for item in check.all_damage()}
     clock = context.clock()
@@ -161,9 +161,10 @@ def compare_and_remember(
 
 
 def _is_proven(spot: SpotCheck, now: datetime | None) -> bool:
-    """Return whether a spot check has alarms, and all of its alarms come from the stored record.
+    """Return whether a spot check has alarms, and the stored record of the check proves all of them.
 
-    If the stored record proves nothing, reading it at the time ``now`` has added an alarm.
+    If the record is missing or not trusted, an alarm ``UNPROVEN`` was added when the record was read, at
+    ``now``.
     """
     return bool(spot.findings) and not any(
         item.cause == UNPROVEN and item.found == now for item in spot.findings

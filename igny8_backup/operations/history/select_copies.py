@@ -90,7 +90,10 @@ def _unreadable_notes(entries: list[Entry], selected: set[str]) -> list[str]:
 
 
 def _without_spared_damage(context: BackupContext, history: History) -> Standings:
-    """Return the standings. Damage does not count if a restore can read the objects from another storage."""
+    """Return which copies can be relied on (their standings), ignoring damage that a restore can avoid.
+
+    Damage of a copy is ignored if a restore can read all damaged objects of the copy from another storage.
+    """
     if not context.spares.openers:
         return history.standings
     objects = {item.key: item for manifest in history.manifests for item in manifest.objects()}

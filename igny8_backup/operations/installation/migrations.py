@@ -89,9 +89,10 @@ def comparison_notes(details: DatabaseDetails) -> list[str]:
 
 
 def differing_last_migrations(details: DatabaseDetails) -> list[str]:
-    """Return a reason not to restore in place if the last migration of an app is another one in the code.
+    """Return a reason not to restore in place if the code has other last migrations than the backup.
 
-    If there is no difference, returns an empty list. This is for backups of earlier releases, which recorded
+    The reason names the last migration in the code of each app for which the backup recorded another one.
+    Returns an empty list if there is no difference. This is for backups of earlier releases, which recorded
     only the last migration of each app. A squashed migration counts as equal to each one that it replaces.
     """
     if not details.migrations:

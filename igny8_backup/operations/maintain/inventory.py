@@ -149,9 +149,8 @@ class Inventory(History):
     def settled_runs(self) -> list[RunRecord]:
         """Return the runs that have ended, newest first, without runs dated in the future.
 
-        Runs that backed up nothing and did not fail are left out in two cases: if another run of their host
-        has backed up the same databases and trees meanwhile; and if they were skipped or yielded once, and
-        not twice in a row.
+        Runs that backed up nothing are left out if that needs no attention, for example because another run
+        has backed up the same databases and trees meanwhile (``is_excused``).
         """
         written = {entry.id for entry in self.entries}
         return [

@@ -37,8 +37,9 @@ def retire(context: BackupContext, host: str, reason: str) -> Retirement:
             raise RefusedError(
                 f"The retirement of {host} would not count: {why}.",
                 unchanged=_UNCHANGED,
-                hint=f"Run the command where {SETTING}['SIGNING'] names a key whose entry in TRUSTED lists"
-                f" {RETIREMENT!r} in SIGNS, or name the other hosts in HOSTS.",
+                hint="Run retire_host on a machine that may sign retirements: the entry of its signing key in"
+                f" TRUSTED has {RETIREMENT!r} in SIGNS. Or list the hosts that still make backups in"
+                f" {SETTING}['HOSTS'].",
             )
         made = Retirement(
             schema=SCHEMA,

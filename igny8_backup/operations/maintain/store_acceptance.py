@@ -51,7 +51,10 @@ def store_acceptance(
 
 
 def _judge_after(context: BackupContext, history: History, made: Acceptance, part: Part) -> Standings:
-    """Judge all copies as if ``made`` were stored, and those of ``part`` after its backup without records."""
+    """Judge all copies as if the acceptance ``made`` were stored; return which can be relied on.
+
+    Copies of ``part`` that are later than the backup of ``made`` are judged without recorded baselines.
+    """
     notes = dict(history.annotations)
     notes[made.id] = replace(notes.get(made.id, Annotations()), acceptance=made)
     return judge(

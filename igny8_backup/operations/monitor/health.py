@@ -30,8 +30,9 @@ class PartCopy:
 
     ``bytes`` is its size before compression. ``full``: every file of the tree was stored again. ``verified``
     is the start of the newest verification or drill of the part, ``drilled`` that of its newest successful
-    drill. Both can be checks of an earlier copy; they are ``None`` if there was no check. ``data_time``: see
-    ``DatabasePart``. ``chunked`` describes a dump in chunks; it is ``None`` for all other copies.
+    drill. Both can be checks of an earlier copy; they are ``None`` if there was no check. ``data_time`` is
+    the time of the data if the database was dumped from a standby, else ``None``. ``chunked`` describes a
+    dump in chunks; it is ``None`` for all other copies.
     """
 
     part: Part

@@ -45,8 +45,8 @@ def unlisted_folders(context: BackupContext) -> dict[str, str]:
 def read_current(context: BackupContext, backup_id: str) -> Manifest:
     """Read the manifest of a backup from the storage, and forget its documents in ``STATE_DIR``.
 
-    So whatever is found there, later snapshots show it too. Raises ``UsageError`` if the id is unknown,
-    ``IntegrityError`` if the manifest is damaged, and ``StorageError``.
+    Later snapshots then read these documents from the storage, too. Raises ``UsageError`` if the id is
+    unknown, ``IntegrityError`` if the manifest is damaged, and ``StorageError``.
     """
     _cache(context).forget(keys.backup_folder(backup_id))
     return without_snapshot(context).catalog.get(backup_id)
@@ -73,9 +73,10 @@ def read_until_settled(
 
 
 def _forget_changed(context: BackupContext, entries: list[Entry]) -> bool:
-    """Read the manifests of ``entries`` from the storage itself; return whether any is another one now.
+    """Read the manifests of ``entries`` from the storage itself; return whether one of them has changed.
 
-    The documents of changed backups in ``STATE_DIR`` are forgotten, so that the next snapshot reads them.
+    The documents of changed backups in ``STATE_DIR`` are forgotten, so that the next snapshot reads them from
+    the storage.
     """
     current = {entry.id: entry for entry in without_snapshot(context).catalog.entries(e.id for e in entries)}
     changed = [entry.id for entry in entries if _state(current.get(entry.id)) != _state(entry)]
@@ -89,5 +90,5 @@ def _cache(context: BackupContext) -> DocumentCache:
 
 
 def _state(entry: Entry | None) -> tuple[str, str, str] | None:
-    """Return what must not change while decisions are based on a backup."""
+    """Return the properties of a backup that must not change while decisions are based on the backup."""
     return (entry.manifest_sha256, entry.problem, entry.untrusted) if entry else None

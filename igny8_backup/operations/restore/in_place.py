@@ -53,8 +53,8 @@ LABEL = "before a restore in place"
 class InPlaceRequest(BaseRequest):
     """A request to restore one database in place.
 
-    ``only`` is an alias, or ``all`` or ``db`` if there is only one database. ``owners`` is that of
-    ``RestoreOverrides``, and the other fields are those of ``RestoreRequest``.
+    ``only`` is an alias, or ``all`` or ``db`` if there is only one database. ``owners``: restore owners and
+    privileges. The other fields have the same meaning as in ``RestoreRequest``.
     """
 
     owners: bool = True
@@ -83,7 +83,8 @@ class InPlaceResult:
     """The result of a restore in place.
 
     ``saved`` is the id of the backup of the previous contents. ``left_out`` describes the objects of the dump
-    that were not restored. ``warnings``, ``stopped`` and ``purged`` are those of ``RestoreResult``.
+    that were not restored. ``warnings`` are problems after the commit, ``stopped`` the names of the workers
+    that were stopped, and ``purged`` is the number of discarded tasks; None if the queues were not purged.
     """
 
     backup_id: str

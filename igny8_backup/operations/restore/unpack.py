@@ -34,7 +34,11 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class Unpackers:
-    """The processes that unpack tar archives. ``handover`` is set if another user runs them."""
+    """The processes that unpack tar archives.
+
+    If they run as another user, ``handover`` has that user and the folders that the user writes to; otherwise
+    it is None.
+    """
 
     processes: tuple[Unpacker, ...]
     handover: Handover | None = None
@@ -44,9 +48,9 @@ class Unpackers:
 def unpackers(context: BackupContext, packs: int, staging: MadeFolder, records: Path) -> Iterator[Unpackers]:
     """Start the processes that unpack tar archives, and yield them.
 
-    ``packs`` is the number of archives: no more processes than archives are started. The other arguments are
-    those of :func:`extract_packs`. If this process is root, the processes run as ``RESTORE_USER``. They are
-    stopped at the end of the ``with`` block.
+    ``packs`` is the number of archives: no more processes than archives are started. ``staging`` is the
+    folder to write the files into, ``records`` the folder of a ``Partition``. If this process is root, the
+    processes run as ``RESTORE_USER``. They are stopped at the end of the ``with`` block.
     """
     account = restore_account(context.config.restore_user)
     with ExitStack() as stack:

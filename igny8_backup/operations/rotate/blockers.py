@@ -84,7 +84,7 @@ class Blockers:
 
     @cached_property
     def _own_documents(self) -> dict[str, bytes]:
-        """By key, the manifests that an interrupted rotation of this host has stored or was about to."""
+        """By key, the manifests that an interrupted rotation of this host has stored or begun to store."""
         return open_journal(self._context, ()).documents
 
     def _stray_signature(self, entry: Entry, manifest: Manifest) -> str:

@@ -113,7 +113,8 @@ def _text(line: Line) -> bytes:
 def open_journal(context: BackupContext, recipients: Iterable[str]) -> Journal:
     """Return the journal of an interrupted rotation to these recipients, or else a new journal.
 
-    ``documents`` of the result are those of an interrupted rotation to any recipients.
+    ``documents`` of the result are the manifests that an interrupted rotation has begun to store, even if
+    that rotation was to other recipients.
     """
     digest = hashlib.sha256(context.store.identity().encode()).hexdigest()[:16]
     path = context.config.state_dir / "rotations" / f"{digest}.jsonl"

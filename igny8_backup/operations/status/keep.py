@@ -131,7 +131,8 @@ def cache_key(config: Config, document: str = "status") -> str:
 def _ask(alias: str, question: Callable[[BaseCache], T]) -> T:
     """Return the answer of the cache ``alias``; raises ``TimeoutError`` after :data:`ANSWER_SECONDS`.
 
-    Most caches wait for their server without a limit, and a backup must not wait for what is only shown.
+    Most caches wait for their server without a limit. A backup must not wait so long only to show its
+    progress.
     """
 
     def ask() -> T:

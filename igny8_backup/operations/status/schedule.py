@@ -40,7 +40,10 @@ def _retention_problems(config: Config) -> Iterator[Problem]:
 
 
 def _keeps_a_day(policy: Policy, every: timedelta) -> bool:
-    """Return whether ``policy`` keeps, of backups made ``every`` so often, one of each hour of a day."""
+    """Return whether ``policy`` keeps at least one backup for each hour of the last day.
+
+    ``every`` is the time between two backups.
+    """
     return (
         policy.hourly >= _DAY // max(every, timedelta(hours=1))
         or max(policy.within, policy.last * every) >= _DAY

@@ -67,8 +67,8 @@ def find_exchanges(
     """Return the databases and trees that an undo or redo of the restore ``journal`` exchanges.
 
     ``action`` is ``UNDO`` or ``REDO``. At most ``limit`` files of a tree are counted. If the restore is
-    unfinished, databases that were exchanged already are left out. So are all trees, because a tree can be
-    half exchanged. Raises ``DatabaseError``, and the ``RefusedError`` of ``engine_of``.
+    unfinished, databases that were exchanged already are left out. All trees are left out, too, because a
+    tree can be half exchanged. Raises ``DatabaseError``, and the ``RefusedError`` of ``engine_of``.
     """
     databases = [_database(context, journal, swap, action) for swap in journal.databases]
     found = [item for item in databases if item is not None]

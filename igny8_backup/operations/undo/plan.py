@@ -97,7 +97,10 @@ def require_kept(context: BackupContext, step: Step) -> None:
 
 
 def _require_previous(context: BackupContext, journal: Journal) -> None:
-    """Raise ``UsageError`` if an interrupted restore has replaced a database whose previous one is gone."""
+    """Raise ``UsageError`` if an interrupted restore cannot be undone, because a previous database is gone.
+
+    The previous database is the one that the restore has replaced.
+    """
     for swap in journal.databases:
         engine = engine_of(context, swap)
         if swap.existed and not engine.exists(swap.staging) and not engine.exists(swap.previous):

@@ -171,7 +171,7 @@ def _send(
 
 @contextmanager
 def _nothing_left(bucket: Bucket, key: str) -> Iterator[None]:
-    """Delete the object ``key`` if the ``with`` block fails, unless another process created it."""
+    """If the ``with`` block fails, delete the object ``key``, unless another process has created it."""
     try:
         yield
     except ObjectExistsError:

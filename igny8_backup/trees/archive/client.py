@@ -23,9 +23,11 @@ class Job:
 
     ``root`` is the root of the tree; packs (tars) are named after ``backup_id``. ``index`` and ``folders``
     are the paths of the files to write: the index, and the tar of folders and links. ``parent_index`` is the
-    path of the index of the last backup, or empty. ``full``, ``checksum`` and ``packs_to_rewrite`` are as in
-    ``Comparison``. ``excluded`` are patterns (``Excludes``); ``exclude_caches`` is as for ``Scan``. ``own``
-    are the names (escaped) of the folders in the root that hold data of restores and are not backed up.
+    path of the index of the last backup, or empty. ``full``: store every file again. ``checksum``: compare
+    contents even if size, times and inode are the same. ``packs_to_rewrite`` are names of packs of earlier
+    backups whose files are stored again. ``excluded`` are patterns (``Excludes``). ``exclude_caches``:
+    exclude the contents of folders that ``CACHEDIR.TAG`` marks as caches. ``own`` are the names (escaped) of
+    the folders in the root that hold data of restores and are not backed up.
     """
 
     root: str

@@ -58,9 +58,11 @@ class ComparedWalk:
         self._links: dict[tuple[int, int, int], bytes] = {}
 
     def found(self) -> Generator[Found, None, None]:
-        """Yield everything in the tree, in the order of the walk. Files that may have changed are opened.
+        """Yield everything in the tree, in the order of the walk.
 
-        Files that an earlier backup holds come as lines of the index. The caller closes each ``OpenedFile``.
+        Folders and links are yielded as a ``Record``. Files that packs of an earlier backup hold are yielded
+        as ``FileLines`` (lines of the index). All other files are opened and yielded as an ``OpenedFile``,
+        which the caller closes.
         """
         items, compared = self._walk(), self._compared
         if compared and compared.hashers:

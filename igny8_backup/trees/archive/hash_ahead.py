@@ -28,7 +28,7 @@ BATCHES_AHEAD = 4
 
 
 class Single(NamedTuple):
-    """File ``number`` of ``files``, which must be compared by itself.
+    """File ``number`` of ``files``, which no hash worker compares: the caller must compare or store it.
 
     ``prefix`` is the beginning of its line in the new index (``unchanged_prefixes``), ``line`` its line in
     the index of the last backup. Without a line, its contents must be stored.
@@ -43,7 +43,8 @@ class Single(NamedTuple):
 class SameSize(NamedTuple):
     """Files whose size is the same as in the last backup, and whose contents may be the same.
 
-    ``prefixes`` and ``lines`` are as in ``Single``.
+    ``prefixes`` are the beginnings of their lines in the new index, ``lines`` their lines in the index of the
+    last backup.
     """
 
     files: Files
@@ -67,7 +68,7 @@ class _Batch:
 
 
 class _Part(NamedTuple):
-    """The files at a position in a batch."""
+    """The files of a ``SameSize``, which are the item at ``position`` in a batch."""
 
     same_size: SameSize
     batch: _Batch

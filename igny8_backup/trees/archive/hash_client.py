@@ -39,8 +39,8 @@ class Job:
 class KnownFiles(NamedTuple):
     """Consecutive files of a folder, with their lines in the index of the last backup.
 
-    ``prefix``, ``folders``, ``names`` and ``rows`` are those of ``entries.Files``; ``prefixes`` are the
-    beginnings of their lines in the new index (``unchanged_prefixes``).
+    ``prefix``, ``folders``, ``names`` and ``rows`` describe the files, as the fields of ``entries.Files`` do.
+    ``prefixes`` are the beginnings of their lines in the new index (``unchanged_prefixes``).
     """
 
     prefix: bytes

@@ -28,7 +28,9 @@ from igny8_backup.trees.worker_protocol import BATCH, Message, Parent, run
 
 
 class Hasher:
-    """Hashes the files of a tree. ``folders`` opens them; ``packs_to_rewrite`` is that of the ``Job``.
+    """Hashes the files of a tree.
+
+    ``folders`` opens them. Files whose pack is in ``packs_to_rewrite`` must be stored again.
 
     ``on_piece`` is called while a large file is read.
     """
@@ -94,7 +96,10 @@ class Hasher:
 
 
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
-    """Answer each batch of the archive worker. ``fields`` are those of a ``Job``."""
+    """Answer each batch of the archive worker.
+
+    ``fields`` are the fields of a ``Job`` (``hash_client``) as JSON values.
+    """
     job = Job(**fields)
     started_by = os.getppid()
 

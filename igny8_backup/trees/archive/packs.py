@@ -43,10 +43,10 @@ class PackWriter:
     The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events (``archive.events``)
     while the packs are read. Files that are unchanged since the backup in ``compared`` are not opened. A file
     that changes whenever it is read is stored at the size it had when it was opened, and reported as skipped.
-    ``excluded``, ``exclude_caches`` and ``own`` are as for ``Scan``; ``scan`` creates the walk.
-    ``limit`` is the size of a pack in bytes, ``ahead`` the number of files that are opened in advance.
-    ``block_buffer`` returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with the
-    consumer saves a copy.
+    ``excluded``, ``exclude_caches`` and ``own`` say what is not backed up (see ``Scan``). ``scan`` creates
+    the walk. ``limit`` is the size of a pack in bytes, ``ahead`` the number of files that are opened in
+    advance. ``block_buffer`` returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with
+    the consumer saves a copy.
 
     Memory: one listing of names per level of folders, a few blocks, and the names of hard-linked files.
     """

@@ -92,8 +92,9 @@ class OpenedFile:
 def open_file(opener: Opener, files: Files, number: int, prefix: bytes, old: Record | None) -> OpenedFile:
     """Open file ``number`` of ``files`` with ``opener.open_file``, and let the kernel read ahead.
 
-    ``prefix`` and ``old`` are those of ``OpenedFile``. Raises ``OSError`` if the file is gone or cannot be
-    opened. Its ``errno`` is ELOOP if the path is no longer a regular file.
+    ``prefix`` is the beginning of the file's line in the new index, ``old`` the file's record in the index of
+    the last backup, if it has one. Raises ``OSError`` if the file is gone or cannot be opened. Its ``errno``
+    is ELOOP if the path is no longer a regular file.
     """
     fd = opener.open_file(files, number)
     now = os.fstat(fd)

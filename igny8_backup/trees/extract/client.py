@@ -20,9 +20,10 @@ from igny8_backup.trees.worker_protocol import END, Message, Worker, start_worke
 class Job:
     """What an extract worker has to do: write the files of packs (tars) into the folder ``staging``.
 
-    ``above`` and ``inode`` are the fields of the ``MadeFolder`` that describes ``staging``. ``records`` is
-    the folder of a ``Partition``, which holds the index records of each pack in a file. With
-    ``allow_set_id``, set-user-ID and set-group-ID bits and capabilities of files are restored as well.
+    ``above`` is the folder that holds ``staging``, and ``inode`` the inode of ``staging``: the worker checks
+    that nobody has replaced it. ``records`` is the folder of a ``Partition``, which holds the index records
+    of each pack in a file. With ``allow_set_id``, set-user-ID and set-group-ID bits and capabilities of files
+    are restored as well.
 
     A worker that runs as another user cannot reach these folders by their paths. It inherits descriptors of
     them, ``staging_fd`` and ``records_fd`` (-1 without), and writes contents only: see ``Handover``.

@@ -21,7 +21,7 @@ from igny8_backup.trees.worker_protocol import Parent, run
 def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     """Write the files of all packs (tars) that the parent sends; return the fields of the ``Report``.
 
-    ``fields`` are those of ``Job``.
+    ``fields`` are the fields of a ``Job`` (``extract.client``) as JSON values.
     """
     job = Job(**fields)
     report = Report()

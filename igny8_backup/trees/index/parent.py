@@ -42,8 +42,8 @@ class ParentIndex:
         """Return the index lines of the next files of the walk whose contents may be the same as before.
 
         They end at the first file that is new, has another size or several names (hard links) or, unless
-        ``unchanged``, has not changed at all. ``prefixes`` are as for ``match_unchanged``; ``rows`` are those
-        of the same files.
+        ``unchanged``, has not changed at all. ``prefixes`` are the beginnings that the lines of these files
+        have if the files are unchanged, ``rows`` the fields of ``lstat`` of the same files.
         """
         self._read_files(len(prefixes))
         count = 0

@@ -90,7 +90,11 @@ class ScanAhead(Scan):
     _listed: list[tuple[bytes, Identities]]
 
     def open_file(self, files: Files, number: int) -> int:
-        """Open file ``number`` of any ``files`` that were yielded: see ``Scan.open_file``."""
+        """Open file ``number`` of any ``files`` that this walk has yielded, and return the descriptor.
+
+        Call ``fstat`` on the descriptor: another file might have replaced the one that was listed. Raises
+        ``OSError`` if the file is gone or is a symlink now.
+        """
         return self._opener().open_file(files, number)
 
     def folder_fd(self, entry: Entry) -> int | None:

@@ -112,8 +112,9 @@ class Dumper:
         """Dump the database that ``details`` describe; yield the streams of the archives.
 
         The first is the main archive. With several ``jobs``, up to ``jobs - 1`` data archives have the rows
-        of some tables. All archives show the same instant, and may be read in several threads.
-        ``queries`` and ``on_answers`` have the same meaning as for ``Engine.dump``.
+        of some tables. All archives show the same instant, and may be read in several threads. ``on_answers``
+        is called with the tables, the row counts and the results of the probes ``queries``, read in the
+        snapshot of the dump.
 
         A session exports the snapshot and locks all tables; it holds the locks until the context ends. If a
         ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an

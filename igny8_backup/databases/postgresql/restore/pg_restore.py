@@ -32,7 +32,8 @@ _REFUSED_SETTING = re.compile(
 class PgRestore:
     """Runs ``pg_restore`` with the options ``argv`` on the database ``staging``.
 
-    ``tolerant``: ignore that the server does not know a setting, in a run without ``--exit-on-error``.
+    ``tolerant``: ignore the error that the server does not know a setting which ``pg_restore`` sets. Then
+    ``argv`` must not contain ``--exit-on-error``.
     """
 
     staging: Connection
@@ -44,9 +45,10 @@ class PgRestore:
     def stream(
         self, contents: Contents, blocks: Blocks, entries: Sequence[Entry], *, reads_all: bool
     ) -> None:
-        """Restore ``entries`` over one connection, from an archive of which ``blocks`` are the rest.
+        """Restore ``entries`` of an archive over one connection.
 
-        ``contents`` is its beginning. With ``reads_all`` false, ``pg_restore`` may stop reading early.
+        The archive consists of its beginning ``contents`` and the rest, ``blocks``. With ``reads_all`` false,
+        ``pg_restore`` may stop reading early.
         """
         with closing(blocks), self._errors(), ExitStack() as stack:
             if not entries:
@@ -68,7 +70,10 @@ class PgRestore:
             )
 
     def from_contents(self, contents: Contents, entries: Sequence[Entry], *, jobs: int) -> None:
-        """Restore ``entries``, which have no rows, over ``jobs`` connections."""
+        """Restore ``entries``, which have no rows, over ``jobs`` connections.
+
+        Only ``contents``, the beginning of the archive with the table of contents, is read.
+        """
         # Each job opens the archive by its path, for which it must inherit the descriptor.
         with (
             self._errors(),
@@ -104,7 +109,10 @@ class PgRestore:
 
 
 def sends_unknown_setting(program: Client, server_major: int) -> bool:
-    """Return whether ``program``, a ``pg_restore``, sets what a server of ``server_major`` does not know."""
+    """Return whether ``program``, a ``pg_restore``, sends a setting that the server is too old to know.
+
+    ``server_major`` is the major version of the server.
+    """
     return program.major >= _NEW_SETTING_MAJOR > server_major
 
 

@@ -154,7 +154,8 @@ def choose_jobs(session: Session, wanted: int | None, size: int) -> int:
 
     ``wanted`` is the setting ``JOBS``. If it is ``None``, the result is as high as the cores of this machine
     and the settings of the server suggest, at most :data:`MOST_JOBS`. Jobs for which the server has no free
-    session are not counted; ``session`` is as for :func:`possible_jobs`.
+    session are not counted. ``session`` must be in the database to be dumped or restored. It is not counted
+    as used, because the caller closes it first.
     """
     if wanted is None:
         query = "SELECT current_setting('max_connections')::int, current_setting('max_worker_processes')::int"

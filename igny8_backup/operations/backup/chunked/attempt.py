@@ -35,7 +35,8 @@ class Attempt:
     """Stores one dump as ``plan`` says, as a backup with the id ``backup_id``. Use it as a context manager.
 
     ``used`` is the number of pack names that earlier attempts of the same run have taken. ``written`` maps
-    the keys of packs to what storage says about their writing; a caller adds those of new packs.
+    the keys of packs to texts that change if somebody writes the packs anew (``Stored.written``); a caller
+    adds those of new packs.
     """
 
     def __init__(self, context: BackupContext, alias: str, backup_id: str, plan: DumpPlan, used: int) -> None:
@@ -136,7 +137,7 @@ class Attempt:
         self._map.write(map_path(context, self._alias), header, entries, of_full)
 
     def forget(self) -> None:
-        """Remove the records of the try, because its manifest is stored."""
+        """Remove the records of this attempt, because the manifest of the dump is stored."""
         self._log.close()
         with suppress(OSError):
             log_path(self._context, self._alias).unlink(missing_ok=True)

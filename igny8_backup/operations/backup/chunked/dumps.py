@@ -95,11 +95,11 @@ class ChunkedDumps:
         )
 
     def changed_objects(self, part: DatabasePart) -> list[str]:
-        """Return the keys of the packs and lists that ``part`` needs and that are not as they were.
+        """Return the keys of the packs and lists that ``part`` needs and that have changed in storage.
 
-        They are missing, or were replaced since the map or this run has seen them. The next :meth:`store` of
-        the database does not refer to them. The lists are those that describe the packs. Raises
-        ``StorageError``.
+        They are missing, or were replaced since the map was written or this run read them. The next
+        :meth:`store` of the database does not refer to them. The lists are those that describe the packs.
+        Raises ``StorageError``.
         """
         attempt = self._done.get(part.alias)
         if part.state != COMPLETE or not part.packs or not attempt:
@@ -156,7 +156,10 @@ class ChunkedDumps:
         return self._stack.enter_context(attempt)
 
     def _note(self, part: DatabasePart, plan: DumpPlan) -> None:
-        """Say why a dump is full before its time. Report the second such dump, and full dumps that fail."""
+        """Note why the plan is a full dump although none is due, and warn if that has happened before.
+
+        Also warn if full dumps are due and have failed.
+        """
         context, alias = self._context, part.alias
         if plan.reason:
             context.progress.note(f"{alias}: the dump is a full one, because {plan.reason}.")
@@ -182,7 +185,10 @@ class ChunkedDumps:
 
 
 def changed_error(part: DatabasePart, changed: list[str]) -> StorageError | None:
-    """Return the error of a dump whose objects have ``changed`` in storage; ``None`` if none has."""
+    """Return the error for a dump that refers to packs or lists which have changed in storage.
+
+    ``changed`` are the keys of these objects; the result is ``None`` if there are none.
+    """
     if not changed:
         return None
     return StorageError(

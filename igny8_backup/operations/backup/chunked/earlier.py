@@ -23,9 +23,9 @@ from igny8_backup.store import Stored
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierPack:
-    """A pack in storage to which a new dump can refer.
+    """A pack in storage to which a new dump can refer. ``of_full``: the pack belongs to the full dump.
 
-    ``of_full``: the pack belongs to the full dump. ``written`` is what storage says about its writing.
+    ``written`` is a text that changes if the pack is written anew, or empty.
     """
 
     pack: StoredObject
@@ -44,7 +44,10 @@ class PacksInStorage:
     bad: Collection[str]
 
     def has(self, key: str, size: int, written: str = "") -> bool:
-        """Return whether storage has the pack with this size, and as it was ``written``, if that is known."""
+        """Return whether storage has the pack ``key`` with this ``size``, and nobody has written it anew.
+
+        ``written`` is the ``Stored.written`` that it should have, if that is known.
+        """
         found = self.listed.get(key)
         return (
             found is not None
@@ -116,7 +119,7 @@ def find_earlier(
 def find_tried(
     context: BackupContext, alias: str, tried: TriedDump, average: int, stored: PacksInStorage
 ) -> tuple[TriedDump, dict[str, EarlierPack]] | None:
-    """Return what a try that ended early has left: its log and its packs, by name.
+    """Return what an attempt to dump ``alias`` has left that ended early: its log, and its packs by name.
 
     Returns ``None`` if a new dump cannot use it. ``average`` is the average size of the chunks of the new
     dump.
@@ -140,7 +143,9 @@ def find_tried(
 
 
 def map_of_tried(tried: TriedDump, packs: Mapping[str, EarlierPack], folder: Path) -> ChunkMap:
-    """Return a map of the chunks that a try has left in ``packs``. Its file in ``folder`` has no name.
+    """Return a map of the chunks in ``packs``, which an attempt that ended early has stored.
+
+    Its file in ``folder`` has no name.
 
     Raises ``OSError``.
     """

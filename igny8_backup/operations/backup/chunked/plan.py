@@ -34,11 +34,12 @@ class DumpPlan:
     """The kind of a dump in chunks, and the packs of earlier dumps to which it can refer.
 
     If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty. ``due``: a
-    full dump is due; if the dump is of another kind, full dumps have failed.
-    ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. ``tried_map`` is a map of
-    what the last try has left, if it ended early, and ``tried`` its log. ``allowed`` contains the packs to
-    which the dump can refer, by name. ``key`` and ``seed`` are the secrets of the maps. ``full_id``,
-    ``full_started`` and ``differential_id`` are the fields of ``ChunkedDump``.
+    full dump is due. If ``due`` is true and the dump is not full, earlier attempts at the full dump have
+    failed. ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. If the last
+    attempt to dump the database ended early, ``tried`` is its log, and ``tried_map`` is a map of the chunks
+    that it has stored. ``allowed`` contains the packs to which the dump can refer, by name. ``key`` and
+    ``seed`` are the secrets of the maps. ``full_id``, ``full_started`` and ``differential_id`` are the fields
+    of ``ChunkedDump``.
     """
 
     kind: str
@@ -71,12 +72,12 @@ def map_path(context: BackupContext, alias: str) -> Path:
 
 
 def log_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the log of the try to dump the database ``alias``."""
+    """Return the path of the log (``chunks.try_log``) of the last attempt to dump the database ``alias``."""
     return map_path(context, alias).with_suffix(".try")
 
 
 def tries_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the record of the runs that tried to make the due full dump of a database."""
+    """Return the path of the record (``full_tries``) of failed attempts at the full dump that is due."""
     return map_path(context, alias).with_suffix(".tries")
 
 
@@ -93,7 +94,8 @@ def plan_dump(
 
     ``forced`` is the kind of dump that the user demands, or empty. ``size`` is the size of the database in
     bytes. ``damaged`` are the keys of objects that are known to be damaged. Raises ``StorageError``, and
-    ``FilesError`` if the map of chunks cannot be read, or if a map of the last try cannot be written.
+    ``FilesError`` if the map of chunks cannot be read, or if no map can be written of the chunks that the
+    last attempt has stored.
     """
     stored = list_packs(context, part.alias, damaged)
     found, why_full = _open_map(context, part.alias, bool(stored.listed))
@@ -139,7 +141,11 @@ def _plan_full(
     backup_id: str,
     tried: tuple[TriedDump, dict[str, EarlierPack]] | None,
 ) -> DumpPlan:
-    """Return the plan of a full dump, with the secrets of a try that ended early or with new ones."""
+    """Return the plan of a full dump.
+
+    ``tried`` is what an attempt that ended early has left; the plan then has the secrets (key and seed) of
+    that attempt, otherwise new ones.
+    """
     key, seed = secrets.token_bytes(KEY_BYTES), 1 + secrets.randbelow(cutter.SEED_LIMIT - 1)
     if tried:
         key, seed = bytes.fromhex(tried[0].header.key), tried[0].header.seed
@@ -182,7 +188,7 @@ def _plan_based_on(
 def _find_tried(
     context: BackupContext, alias: str, base: ChunkMap | None, average: int, stored: PacksInStorage
 ) -> tuple[TriedDump, dict[str, EarlierPack]] | None:
-    """Return the log and the packs of the last try, if it ended early and was of the same kind.
+    """Return the log and the packs of the last attempt, if it ended early and was of the same kind.
 
     ``base`` is the map of the new dump; ``None`` for a full dump.
     """
@@ -218,7 +224,10 @@ def _unreadable(path: Path, error: OSError) -> FilesError:
 
 
 def state_error(context: BackupContext, error: OSError) -> FilesError:
-    """Return the error of a dump whose map or log cannot be written to ``STATE_DIR``."""
+    """Return the error for a dump that fails because ``STATE_DIR`` cannot be written.
+
+    The dump writes the map of its chunks and the log of the attempt there. ``error`` is the reason.
+    """
     return FilesError(
         f"The folder of maps of chunks in {context.config.state_dir} cannot be written: {error.strerror}.",
         unchanged="This database is not in the backup.",

@@ -1,4 +1,7 @@
-"""Full dumps before their time: one can happen, but several mean that ``STATE_DIR`` does not last."""
+"""Find unplanned full dumps: those that were made although no full dump was due.
+
+One can happen, but several mean that ``STATE_DIR`` is lost between the runs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ FULL_DUMP = "full dump"
 
 
 def unplanned_fulls(parts: Iterable[DatabasePart], now: datetime, config: Config) -> list[ChunkedDump]:
-    """Return the full dumps before their time in the last ``FULL_EVERY``, among ``parts`` of one database."""
+    """Return the unplanned full dumps of the last ``FULL_EVERY`` among ``parts``, dumps of one database."""
     return [
         part.chunked
         for part in parts
@@ -27,9 +30,9 @@ def unplanned_fulls(parts: Iterable[DatabasePart], now: datetime, config: Config
 
 
 def repeated_text(earlier: ChunkedDump, reason: str) -> str:
-    """Return a sentence about the second full dump before its time, made for ``reason``, and what to do."""
+    """Return a sentence about a second unplanned full dump, made for ``reason``, and what to do."""
     return (
-        f"full dumps were made before their time again: on {earlier.full_started:%Y-%m-%d %H:%M} UTC because"
-        f" {earlier.reason}, and now because {reason}. Each stores the whole database. In a container, put"
-        " IGNY8_BACKUP['STATE_DIR'] on a volume."
+        f"full dumps were made twice although none was due: on {earlier.full_started:%Y-%m-%d %H:%M} UTC"
+        f" because {earlier.reason}, and now because {reason}. Each stores the whole database. In a"
+        " container, put IGNY8_BACKUP['STATE_DIR'] on a volume."
     )

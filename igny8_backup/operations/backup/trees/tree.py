@@ -133,7 +133,7 @@ def backup_tree(
 
 
 def lost_pack(context: BackupContext, part: TreePart) -> StorageError | None:
-    """Return an error if storage no longer has an object of earlier backups that ``part`` needs.
+    """Return an error if an object of an earlier backup that ``part`` needs is gone from storage.
 
     Raises ``StorageError`` if the storage cannot be listed.
     """

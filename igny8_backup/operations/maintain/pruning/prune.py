@@ -158,7 +158,7 @@ def _shown(context: BackupContext, what: str, total: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _State:
-    """The inventory of the storage before anything is removed, and what follows from it for pruning.
+    """The inventory of the storage before anything is removed, and what pruning may remove according to it.
 
     The fields other than ``inventory`` are explained in :class:`PruneResult`.
     """

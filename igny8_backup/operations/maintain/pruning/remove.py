@@ -48,7 +48,8 @@ def remove_backup(
     storage, or if its run has not ended. ``check`` raises if a lock was lost.
 
     If this function is interrupted after it has deleted the manifest, the remaining objects become orphans.
-    So do objects that are locked in the storage. A later run removes orphans. Raises ``StorageError``.
+    Objects that are locked in the storage become orphans, too. A later run removes orphans. Raises
+    ``StorageError``.
     """
     run = context.catalog.run(backup_id)
     if context.store.exists(keys.pin_key(backup_id)) or (run and run.is_alive(context.clock())):

@@ -36,8 +36,8 @@ def estimate_space(
 def copy_space(alias: str, *, place: str, needed: int, assumed: int | None) -> list[Space]:
     """Estimate the space that a new copy of the database ``alias`` needs on the server ``place``.
 
-    ``needed`` is the size of the copy in bytes; 0 if it is not known. ``assumed``: as for
-    :func:`estimate_space`.
+    ``needed`` is the size of the copy in bytes; 0 if it is not known. ``assumed`` is the free space on the
+    volume of the server in bytes; None if it is unknown.
     """
     return [_on_server((alias,), place, needed, assumed)] if needed else []
 

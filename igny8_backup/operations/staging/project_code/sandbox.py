@@ -39,8 +39,8 @@ def rehearse(
     ``aliases`` are those of the databases to restore. During the rehearsal they connect to the live
     databases, but nothing is written. ``applied`` maps aliases to the migrations (app and name) that the
     backup has recorded as applied. Each of ``sanitizers`` that is a dotted path is imported; SQL files are
-    ignored. Returns, for each alias in ``applied``, the migrations that a restore would run. ``note``: as for
-    :func:`migrate`. Raises :class:`BackupError` if any of this fails.
+    ignored. Returns, for each alias in ``applied``, the migrations that a restore would run. ``note``
+    receives a sentence if the sandbox refused connections. Raises :class:`BackupError` if any of this fails.
     """
     request = {
         "work": "rehearse",
@@ -76,7 +76,8 @@ def migrate(names: Mapping[str, str], servers: Mapping[str, ServerAccess], *, no
 def sanitize(names: Mapping[str, str], sanitizers: Mapping[str, Sequence[str]], *, note: Note) -> None:
     """Run the sanitizers (SQL files and callables) of each alias in its staging database.
 
-    ``names`` and ``note``: as for :func:`migrate`. Raises :class:`BackupError`, which contains no data.
+    ``names`` maps each alias to the name of its staging database. ``note`` receives a sentence if the sandbox
+    refused connections. Raises :class:`BackupError`, which contains no data.
     """
     _run(
         {"names": dict(names), "work": "sanitize", "sanitizers": dict(sanitizers)},

@@ -32,11 +32,12 @@ _READ_ONLY = {
 
 
 def failing_handler(alias: str, apps: Any, plan: Any) -> str:
-    """Call the handlers on trial, and return a sentence about one that uses a database which is not restored.
+    """Call the project's migration handlers as a test; describe one that uses a database not restored.
 
-    The result is empty if no handler does. ``apps`` and ``plan`` are what Django passes to handlers: the
-    models, and the migrations that will run in the database ``alias``. No handler is called if ``alias``
-    cannot be reached; the result is empty then, too.
+    These are the handlers of the signals ``pre_migrate`` and ``post_migrate``. Returns a clause, which is
+    empty if no handler uses such a database. ``apps`` and ``plan`` are what Django passes to handlers: the
+    models, and the migrations that will run in the database ``alias``. If ``alias`` cannot be reached, no
+    handler is called, and the result is empty.
     """
     with _read_only(), without_effects(), _quiet("django.dispatch"):
         try:

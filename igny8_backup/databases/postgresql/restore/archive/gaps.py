@@ -101,7 +101,7 @@ class _Archive:
     def data(self) -> Generator[tuple[int, bytes], None, None]:
         """Yield the data of each entry, in pieces, each with the index of the entry in ``order``.
 
-        The pieces of an entry that is in ``lost`` in the end are not complete.
+        If an entry is in ``lost`` at the end, some of its pieces are missing.
         """
         position = 0
         while True:

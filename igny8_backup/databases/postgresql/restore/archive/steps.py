@@ -45,7 +45,8 @@ def divide(entries: Sequence[Entry], *, jobs: int, data: bool) -> Steps:
 def row_entries(entries: Sequence[Entry], selected: TableSelection) -> tuple[Entry, ...]:
     """Return those ``entries`` of a data archive that have rows of the ``selected`` tables.
 
-    The main archive has the values of sequences, which ``pg_dump`` also adds to the tables that own them.
+    Entries with the values of sequences are left out. ``pg_dump`` adds them to a data archive together with
+    the tables that own the sequences, but the main archive has them too.
     """
     return tuple(
         entry

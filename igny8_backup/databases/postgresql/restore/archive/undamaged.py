@@ -44,7 +44,10 @@ def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: 
 
 
 def _readers(entries: Sequence[Entry], tables: set[int], without_rows: set[int]) -> set[int]:
-    """Return ``without_rows`` and the numbers of all tables and views that show rows of those tables."""
+    """Return the numbers of the tables that lack rows, and of all tables and views that show these rows.
+
+    ``without_rows`` are the numbers of the tables whose rows are lost, ``tables`` those of all tables.
+    """
     reading, before = set(without_rows), -1
     while len(reading) > before:
         before = len(reading)
