@@ -172,8 +172,8 @@ def _failed(name: str, error: Exception) -> CheckMessage:
     reason = str(error) if isinstance(error, ImportError) else f"in {frame.filename}, line {frame.lineno}"
     return Warning(
         f"The check {name} could not run: {type(error).__name__}: {reason}.",
-        hint="Backups would fail for the same reason. If a package is missing, install this one again with"
-        " its dependencies: pip install --force-reinstall igny8-backup. See W009 under"
+        hint="Backups would fail for the same reason. If a package is missing, install igny8-backup again"
+        " with its dependencies: pip install --force-reinstall igny8-backup. See W009 under"
         ' "Warnings of checks" in the documentation.',
         id="igny8_backup.W009",
     )

@@ -17,8 +17,8 @@ class Removals:
     """The records of removals in a store. The folder is listed once, when it is first needed.
 
     If ``trust`` names trusted keys, only records that such a key signed count. If nobody knows which host
-    made the backup, it must be a key that may sign for all hosts and parts. Without trusted keys, the field
-    ``pruned`` of a run record counts too: earlier releases of this package recorded a removal there.
+    made the backup, only a key that may sign for all hosts and parts is accepted. Without trusted keys, the
+    field ``pruned`` of a run record counts too: earlier releases of this package recorded a removal there.
     """
 
     def __init__(self, store: Store, trust: Trust) -> None:

@@ -18,11 +18,11 @@ from igny8_backup.store import MissingObjectError, Store
 def store_signature(
     store: Store, key: SigningKey, object_key: str, kind: str, document: bytes, copy: str = ""
 ) -> None:
-    """Sign ``document``, which is stored under ``object_key``, and store the signature.
+    """Sign ``document``, which is to be stored under ``object_key``, and store the signature.
 
-    ``copy`` is the name of ``store`` in ``COPIES``, or empty for the storage of the backups themselves: see
-    :func:`namespace`. Call this before a new document is stored, so that nobody finds the document without
-    its signature. Raises ``StorageError``.
+    ``kind`` is the kind of the document, such as ``manifest``. ``copy`` is the name of ``store`` in
+    ``COPIES``, or empty for the storage of the backups themselves: see :func:`namespace`. Call this before a
+    new document is stored, so that nobody finds the document without its signature. Raises ``StorageError``.
     """
     signature = key.sign(document, namespace(kind, copy))
     store.put_small(keys.signature_key(object_key, kind, document), signature)

@@ -51,7 +51,8 @@ def ending_at_time_limit(what_is_left: Callable[[], str]) -> Iterator[None]:
 def _soft_limit(task: Any) -> float | None:
     """Return the soft time limit of the current task in seconds.
 
-    Returns ``None`` if neither the task nor the settings name it: then the worker was started with it.
+    Returns ``None`` if neither the task nor the settings contain the limit: then it comes from the command
+    line of the worker.
     """
     _, of_message = task.request.timelimit or (None, None)
     found = of_message or task.soft_time_limit or task.app.conf.task_soft_time_limit

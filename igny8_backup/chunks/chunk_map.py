@@ -195,5 +195,5 @@ def _damaged(path: Path, why: str) -> IntegrityError:
     return IntegrityError(
         f"The map of chunks {path} is damaged: {why}.",
         unchanged="Nothing was changed.",
-        hint="The next backup makes a new one, and stores the whole database again.",
+        hint="The next backup makes a new map, and stores the whole database again.",
     )

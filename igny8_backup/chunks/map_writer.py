@@ -56,8 +56,9 @@ class MapWriter:
     ) -> None:
         """Write the map to ``path``. An existing map is replaced atomically, once the new one is on the disk.
 
-        ``earlier`` are sorted entries of an earlier map, with the pack numbers of ``header``. If a chunk is
-        in several packs, only one entry is written, if possible one whose pack is in ``preferred``.
+        ``earlier`` are entries of an earlier map to write as well. They are sorted, and their pack numbers
+        are already those of ``header``. If a chunk is in several packs, only one entry is written, if
+        possible one whose pack number is in ``preferred``.
         """
         self._entries.sort()
         found = heapq.merge(earlier, self._entries, *self._read_parts())

@@ -124,17 +124,18 @@ class OptionalMethods:
         *,
         jobs: int,
     ) -> AbstractContextManager[Sequence[Blocks]]:
-        """Dump a database as ``Engine.dump`` does, over up to ``jobs`` connections; yield a stream for each.
+        """Dump a database over up to ``jobs`` connections; yield a stream for each archive of the dump.
 
         The first stream is the main archive. The others are data archives: they have the rows of some tables,
-        which the main archive lacks. The streams may be read in several threads.
+        which the main archive lacks. The streams may be read in several threads. For the other arguments, see
+        ``Engine.dump``.
         """
         raise self._lacks(Capability.ARCHIVES)
 
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        """Restore a dump in several ``archives``, the main one first, as ``Engine.load`` restores a dump."""
+        """Restore a dump of several ``archives``, the main one first. The rest is as for ``Engine.load``."""
         raise self._lacks(Capability.ARCHIVES)
 
     # Capability.COPY
@@ -179,9 +180,10 @@ class OptionalMethods:
     ) -> tuple[str, ...]:
         """Replace the contents of the live database with the dump ``blocks``, in one transaction.
 
-        ``data`` are its data archives. Returns a label, such as ``EVENT TRIGGER - name owner``, for each
-        object of the dump that was not restored. Raises ``UnfinishedError`` if it is unknown whether the
-        server committed. After any other error the database is unchanged.
+        ``data`` are its data archives, ``details`` the recorded properties of the database. Returns a label,
+        such as ``EVENT TRIGGER - name owner``, for each object of the dump that was not restored. Raises
+        ``UnfinishedError`` if it is unknown whether the server committed. After any other error the database
+        is unchanged.
         """
         raise self._lacks(Capability.IN_PLACE)
 

@@ -26,7 +26,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
     if manifest.id != backup_id:
         raise IntegrityError(f"{name} is that of another backup, {manifest.id!r}.")
     if keys.stamp(manifest.started) != backup_id[:16]:
-        raise IntegrityError(f"{name} has another time of its start than its id: {manifest.started}.")
+        raise IntegrityError(f"{name} has another start time than its id: {manifest.started}.")
     lacking = [part.alias for part in manifest.databases if part.state == COMPLETE and not part.object]
     lacking += [
         part.name for part in manifest.trees if part.state == COMPLETE and not (part.index and part.folders)
@@ -84,7 +84,7 @@ def _check_chunked(part: DatabasePart, name: str) -> None:
         or found.bytes < 0
         or not (is_sha256(found.archive_sha256) and all(map(keys.is_id, ids)))
     ):
-        raise IntegrityError(f"{name} is malformed: what it says of the chunks of {part.describe()}.")
+        raise IntegrityError(f"{name} is malformed in its entry about the chunks of {part.describe()}.")
 
 
 def _with_blocks_in(manifest: Manifest, found: ListReference) -> Manifest:

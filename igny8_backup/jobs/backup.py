@@ -41,11 +41,11 @@ def backup_db(
 ) -> dict[str, Any] | None:
     """Back up the databases ``aliases``, by default all.
 
-    ``delivery`` is the id of the task. ``wait`` is how many seconds to wait for another run to end; ``ping``
-    is the URL of a monitoring service. ``yield_after`` replaces the setting ``YIELD_AFTER``. With
-    ``skip_if_running``, no backup is made while this host is making the same one. Returns the id of the
-    backup, its size in bytes and the number of skipped files; ``None`` if an earlier delivery of the same
-    task is still at work. Raises ``BackupError``.
+    ``delivery`` is the id of the task, ``label`` a text that lists of backups show. ``wait`` is how many
+    seconds to wait for another run to end; ``ping`` is the URL of a monitoring service. ``yield_after``
+    replaces the setting ``YIELD_AFTER``. With ``skip_if_running``, no backup is made while this host is
+    making the same one. Returns the id of the backup, its size in bytes and the number of skipped files;
+    ``None`` if an earlier delivery of the same task is still at work. Raises ``BackupError``.
     """
     with run_reported("backup_db", ping, partial(_what_is_left, delivery)) as report:
         request = BackupRequest(
@@ -70,8 +70,8 @@ def backup_sites(
 ) -> dict[str, Any] | None:
     """Back up the trees ``names``, by default all of ``SITES``; with ``logs`` also those of ``LOGS``.
 
-    ``full`` stores every file again, changed or not. The other arguments and the result are those of
-    ``backup_db``.
+    ``full`` stores every file again, changed or not. The other arguments have the same meaning as for
+    ``backup_db``, and the result has the same fields.
     """
     with run_reported("backup_sites", ping, partial(_what_is_left, delivery)) as report:
         request = BackupRequest(
@@ -94,7 +94,10 @@ def backup_all(
     yield_after: float | None = None,
     skip_if_running: bool = False,
 ) -> dict[str, Any] | None:
-    """Back up all databases, then all trees, as one backup. The arguments are those of the tasks above."""
+    """Back up all databases, then all trees, as one backup.
+
+    The arguments have the same meaning as for ``backup_db`` and ``backup_sites``.
+    """
     with run_reported("backup_all", ping, partial(_what_is_left, delivery)) as report:
         config = get_config()
         request = BackupRequest(

@@ -24,12 +24,14 @@ class LogProgress(NullProgress):
 
 @contextmanager
 def run_reported(what: str, url: str, what_is_left: str | Callable[[], str]) -> Iterator[Report]:
-    """Report the outcome of a task, and end it cleanly at the soft time limit of Celery, if it has one.
+    """Report the outcome of a task.
 
-    ``what`` is the name of the task. ``url`` is the URL of a monitoring service, which receives the
-    outcome; it is empty if there is none. ``what_is_left`` is a sentence about what the task leaves behind if
-    the time limit interrupts it, or a function that returns the sentence. Raises ``RefusedError`` in an
-    eventlet worker, because this package cannot run in green threads.
+    If the task has a soft time limit of Celery, end it cleanly at that limit.
+
+    ``what`` is the name of the task. ``url`` is the URL of a monitoring service, which receives the outcome;
+    it is empty if there is none. ``what_is_left`` is a sentence about what the task leaves behind if the time
+    limit interrupts it, or a function that returns the sentence. Raises ``RefusedError`` in an eventlet
+    worker, because this package cannot run in green threads.
     """
     left = what_is_left if callable(what_is_left) else lambda: str(what_is_left)
     with Report(what, LogProgress(), url=url) as report, ending_at_time_limit(left):

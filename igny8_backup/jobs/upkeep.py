@@ -79,7 +79,7 @@ def verify_backup(
             raise IntegrityError(
                 f"Backups in storage are damaged. {' '.join(found.problems())}",
                 unchanged="Nothing was changed.",
-                hint="Make a new backup now. With COPIES, prune_backups copies the damaged objects"
+                hint="Make a new backup now. If COPIES is set, prune_backups copies the damaged objects"
                 " back. Otherwise copy them back from another copy of the storage, if there is one.",
             )
         if not found.complete:

@@ -113,8 +113,8 @@ def confirm_removal(command: BackupCommand, number: int) -> None:
         raise UsageError(
             f"Removing {count_in_words(number, 'untrusted backup')} needs a confirmation.",
             unchanged="Nothing was removed.",
-            hint=f"Run the command on a terminal without --json, and type {word}. If a key is missing in"
-            " TRUSTED, add it instead.",
+            hint=f"Run the command on a terminal without --json, and type {word}. If the backups are"
+            " yours and only their key is missing in TRUSTED, add the key instead.",
         )
     if ask(f"Type {word} to remove these backups for ever: ") != word:
         raise UsageError(f"The confirmation {word!r} was not typed.", unchanged="Nothing was removed.")

@@ -35,7 +35,7 @@ def add_extract_options(parser: ArgumentParser) -> None:
     _add_list(database, "--table", "TABLE", "Extract only this table. Repeat for more.")
     text = "Migrate the new database to the schema of the code."
     database.add_argument("--migrate", action="store_true", help=text)
-    text = "Leave the rows of tables out that are in damaged packs. For dumps in chunks only."
+    text = "Leave out the rows of tables that are in damaged packs. For dumps in chunks only."
     database.add_argument("--skip-damaged", action="store_true", help=text)
     add_override_options(database)
     add_assume_space_option(database)

@@ -87,9 +87,9 @@ def open_stores(
 ) -> Iterator[Stores]:
     """Open ``storage``, which is the entry ``alias`` of ``STORAGES``, and the storage that has the locks.
 
-    ``changing``: the operation changes the backups in ``storage``, so it locks ``storage``. Otherwise it
-    locks the project's own storage, if the settings have one. Raises ``StorageError`` if a storage cannot
-    hold backups.
+    ``retry`` returns a new ``Retry`` for each opened storage. ``changing``: the operation changes the backups
+    in ``storage``, so it locks ``storage``. Otherwise it locks the project's own storage, if the settings
+    have one. Raises ``StorageError`` if a storage cannot hold backups.
     """
     with ExitStack() as stack:
         lock = config.object_lock.get(alias)

@@ -74,7 +74,9 @@ class Retry:
     def brief(cls, seconds: float, *, report: Callable[[str], None]) -> Retry:
         """Return a ``Retry`` with the short time limits of a monitor.
 
-        All failing requests together take about a minute at most; after that every request raises an error.
+        A failing request is repeated for ``seconds``. All failing requests together take about a minute at
+        most; after that every request raises an error. ``report`` receives a sentence when repeating begins
+        and ends.
         """
         least = min(seconds, BRIEF_SECONDS)
         return cls(least, whole=2 * least, strict=True, answer_seconds=BRIEF_ANSWER, report=report)

@@ -77,10 +77,10 @@ def start_worker(
 ) -> Iterator[Worker]:
     """Start the worker ``python -m MODULE FD``. The worker is stopped at the end of the context.
 
-    ``run_as`` is the user that the worker becomes before it reads anything; only root can set it. It need not
-    be able to run Python by itself, which may be installed where only root can read. The worker inherits the
-    descriptors ``pass_fds``. A worker takes a tenth of a second to start. Start it early and prepare its job
-    meanwhile.
+    ``run_as`` is the user that the worker becomes before it reads anything; only root can set it. This user
+    need not be able to run Python, which may be installed where only root can read it. The worker inherits
+    the descriptors ``pass_fds``. A worker takes a tenth of a second to start. Start it early and prepare its
+    job meanwhile.
     """
     with closing(Slots()) as slots:
         user = [str(run_as.uid), str(run_as.gid)] if run_as else []

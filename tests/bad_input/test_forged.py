@@ -132,7 +132,7 @@ FORGED: dict[str, tuple[Forge, str]] = {
     "replayed": (signature_replayed_on_a_later_id, "is that of another backup"),
     "huge signature": (signature_that_is_huge, "its signature is wrong"),
     "host": (changed(host="web-2"), "which the backup cannot have"),
-    "started": (changed(started="2099-01-01T00:00:00Z"), "another time of its start than its id"),
+    "started": (changed(started="2099-01-01T00:00:00Z"), "another start time than its id"),
     "id": (changed(id="../../etc"), "is that of another backup"),
     "type": (changed(databases="all"), "databases is not a list"),
     "count": (replaced('"raw_bytes": ', '"raw_bytes": 1' + "0" * 30), "has more than 64 bits"),

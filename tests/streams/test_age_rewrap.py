@@ -93,7 +93,7 @@ def test_rewrap_without_the_right_identity_is_refused(plugin: None, tmp_path: Pa
     with pytest.raises(IdentityError, match="is not encrypted to this identity"):
         rewrapped(encrypted(OLD[1]), identities(OTHER), NEW[1])
     fake = parse_identities("AGE-PLUGIN-FAKE-1QYPQXPQQCNWJ0")
-    with pytest.raises(IdentityError, match="it is that of a plugin"):
+    with pytest.raises(IdentityError, match="it is a plugin's identity"):
         rewrapped(encrypted("age1fake1qypqxpqyf63c0"), fake, NEW[1])
 
 

@@ -38,7 +38,7 @@ class Command(BackupCommand):
         parser.add_argument("id", nargs="?", default="", metavar="ID", help="An id that list_backups shows.")
         text = "Instead of ID: the database moves to another server before the next backup of this host."
         parser.add_argument("--next", action="store_true", help=text)
-        text = "Only this database or tree. Repeat for more. Default: all that are suspect or alarm."
+        text = "Only this database or tree. Repeat for more. Default: all that are suspect or have an alarm."
         parser.add_argument("--part", action="append", default=[], metavar="NAME", help=text)
         choice = parser.add_mutually_exclusive_group(required=True)
         choice.add_argument("--reason", help="Why the copy is right all the same. show_backup shows it.")

@@ -15,7 +15,7 @@ class Command(BackupRunCommand):
     examples = (
         "  manage.py backup_db                      every configured database\n"
         "  manage.py backup_db default              only this alias\n"
-        "  manage.py backup_db --full               all of it, although only changed chunks are configured\n"
+        "  manage.py backup_db --full               the whole database, also with CHUNKED_DUMPS\n"
         "  manage.py backup_db --label before-0042  with a label"
     )
 

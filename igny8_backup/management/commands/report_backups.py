@@ -38,7 +38,7 @@ class Command(BackupCommand):
 
     def work(self, **options: Any) -> int:
         if not options["html"] and not self.json:
-            what = "The report needs a form: neither --html FILE nor --json is given."
+            what = "Neither --html FILE nor --json is given, so there is nowhere to write the report."
             raise UsageError(what, unchanged="Nothing was read.", hint="Add --html report.html, or --json.")
         with self.progress() as shown, open_context(progress=shown) as context:
             report = build_report(context, timedelta(days=options["days"]))

@@ -28,7 +28,7 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        text = "An id that list_backups shows. Backups that share packs with it go along. Default: all."
+        text = "An id that list_backups shows. Backups that share packs with it change too. Default: all."
         parser.add_argument("ids", nargs="*", metavar="ID", help=text)
         text = "The file with a private key of the old recipients. Default: the setting IDENTITY_FILE."
         parser.add_argument("--identity", type=Path, metavar="FILE", help=text)
@@ -60,7 +60,7 @@ class Command(BackupCommand):
             self.say(f"{count_in_words(len(result.rotated), 'backup')} rotated.")
             if result.rotated:
                 self.say(
-                    "The old objects are orphans now. prune_backups marks them, a later one removes them.",
+                    "The old objects are orphans now. prune_backups marks them, the next one removes them.",
                     "The next backup of each tree stores every file again.",
                     "Verify the backups: verify_backup.",
                 )

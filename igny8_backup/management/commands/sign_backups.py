@@ -28,7 +28,7 @@ class Command(BackupCommand):
             help="An id that list_backups shows. Default: all that this host knows.",
         )
         text = (
-            "Sign instead that prune_backups removed backups, where so far only run records say so. Use it"
+            "Sign no backups, but the removals by prune_backups that only run records show so far. Use it"
             " once, after you have set TRUSTED."
         )
         parser.add_argument("--removals", action="store_true", help=text)

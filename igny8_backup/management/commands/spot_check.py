@@ -30,7 +30,7 @@ class Command(BackupCommand):
         parser.add_argument("names", nargs="*", metavar="NAME", help=text)
         text = "Allow this share of the files in the backup to be gone. Default: 50%%."
         parser.add_argument("--gone", type=_percent, default=0.5, metavar="PERCENT", help=text)
-        text = "Allow the backup to lack this share of the files that it could contain. Default: 50%%."
+        text = "Allow the backup to lack this share of the files that are older than it. Default: 50%%."
         parser.add_argument("--excluded", type=_percent, default=0.5, metavar="PERCENT", help=text)
         text = "Allow this share of the larger tables to have lost most rows. Default: 10%%."
         parser.add_argument("--rows", type=_percent, default=0.1, metavar="PERCENT", help=text)

@@ -103,7 +103,9 @@ class Command(BackupCommand):
         discarded = [journal_as_json(item) for item in done.journals]
         self.show_json({"discarded": discarded, "released": released})
         if discarded:
-            self.say(f"Deleted what {count_in_words(len(discarded), 'restore')} had kept.")
+            self.say(f"Deleted the data that {count_in_words(len(discarded), 'restore')} had kept.")
         if released:
-            self.say(f"Released: {', '.join(released)}. prune_backups may remove them now.")
+            self.say(
+                f"Released these safety copies: {', '.join(released)}. prune_backups may remove them now."
+            )
         return 0

@@ -79,7 +79,7 @@ class Command(BackupCommand):
             raise IntegrityError(
                 _damage(found),
                 unchanged="Nothing was changed.",
-                hint="Make a new backup now. With COPIES, prune_backups copies the damaged objects"
+                hint="Make a new backup now. If COPIES is set, prune_backups copies the damaged objects"
                 " back. Otherwise copy them back from another copy of the storage, if there is one.",
             )
         return 0 if found.complete else 3

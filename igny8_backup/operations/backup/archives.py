@@ -28,8 +28,8 @@ def store_archives(
     """Store the archives of a dump, the main one first, side by side; return ``part`` with them.
 
     ``kind`` is that of the engine's dumps, ``size`` the size of the database in bytes. Raises
-    ``StorageError`` and the errors of ``streams``. The archives that were stored until then are deleted. An
-    archive that storage does not let this run delete stays there until a sweep finds it.
+    ``StorageError`` and the errors of ``streams``. The archives that were stored until then are deleted. If
+    storage does not let this run delete an archive, a later ``prune_backups`` deletes it as an orphan.
     """
     codec, names = context.codec, [""]
     if len(streams) > 1:

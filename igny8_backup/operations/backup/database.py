@@ -37,8 +37,8 @@ def backup_database(
 ) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
     """Dump the database ``part.alias`` and store the dump, whole or in chunks.
 
-    ``chunked`` stores those dumps of this run that are cut into chunks. ``damaged`` are the keys of objects
-    in storage that are known to be damaged.
+    ``observer`` receives the progress. ``chunked`` stores those dumps of this run that are cut into chunks.
+    ``damaged`` are the keys of objects in storage that are known to be damaged.
 
     Returns the completed ``part`` (the entry of the database in the manifest), the details of the database,
     and an error if a probe (a query in the settings) failed. Raises ``DatabaseError``, ``ToolError``,

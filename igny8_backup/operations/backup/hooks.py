@@ -83,7 +83,11 @@ def _before(context: BackupContext, backup_id: str, heartbeat: Callable[[], None
 def _after(
     context: BackupContext, backup_id: str, outcome: str, heartbeat: Callable[[], None], *, stored: str
 ) -> list[str]:
-    """Run all programs of ``AFTER_BACKUP``; return a sentence for each one that failed."""
+    """Run all programs of ``AFTER_BACKUP``; return a sentence for each one that failed.
+
+    ``outcome`` is the outcome of the backup, which the programs receive. ``heartbeat`` is called at intervals
+    while a program runs. ``stored`` is a sentence for error messages: whether the backup is stored.
+    """
     commands = context.config.after_backup
     environment = {"IGNY8_BACKUP_IDS": backup_id, "IGNY8_BACKUP_OUTCOME": outcome}
     failed = []

@@ -82,9 +82,9 @@ def _skip(context: BackupContext, request: BackupRequest, asked: datetime, runni
 def _record_nothing_done(
     context: BackupContext, request: BackupRequest, asked: datetime, outcome: str
 ) -> None:
-    """Store the record of a run that did not get the lock. ``asked`` is when it was due.
+    """Store the record of a run that made no backup, because it did not get the lock or was skipped.
 
-    A storage error is only noted.
+    ``asked`` is when the backup was due, ``outcome`` says why there is none. A storage error is only noted.
     """
     token = keys.task_token(request.task_id) if request.task_id else context.token()
     record = RunRecorder(context, request, keys.make_id(asked, token), asked, ())

@@ -80,7 +80,7 @@ class YieldWatch:
             except DatabaseError as error:
                 if not (noted or self._closed.is_set()):
                     self._context.progress.note(
-                        f"{self._engine.alias}: sessions that wait for this backup cannot be looked for."
+                        f"{self._engine.alias}: it cannot be checked whether sessions wait for this backup."
                         f" The run goes on. {error}"
                     )
                 noted = True
@@ -100,9 +100,10 @@ def outcome_of_early_end(error: BaseException) -> str:
 
 
 def repeat_after_yield(context: BackupContext, run: Callable[[], T]) -> T:
-    """Call ``run``. If it yields, wait for some minutes and call it once more, unless the user does not wait.
+    """Call ``run``; if it yields, call it once more after ``AGAIN_AFTER`` seconds.
 
-    Raises the errors of ``run``, such as the ``YieldedError`` of the second call.
+    The second call is made only if ``context`` permits to wait for that time. Raises the errors of ``run``,
+    such as the ``YieldedError`` of the last call.
     """
     try:
         return run()

@@ -43,8 +43,8 @@ def extend_locks(
     what, _, hint = first.parts
     others = f" {len(failed) - 1} more locks could not be extended either." if len(failed) > 1 else ""
     error = StorageError(
-        f"The lock of {key}, which this backup needs, could not be extended: {what}{others} Whoever may"
-        " delete objects can delete it after its present lock.",
+        f"The backup needs {key}, and the lock of this object could not be extended: {what}{others} When the"
+        " present lock ends, anybody who may delete objects can delete this one.",
         unchanged="The backup itself is complete.",
         hint=f"{hint} Then run the backup again.",
     )

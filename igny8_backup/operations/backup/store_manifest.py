@@ -28,7 +28,11 @@ def store_details(
     skipped: Iterable[Skipped],
     errors: Mapping[str, Exception],
 ) -> StoredObject:
-    """Store the details of a backup; return the object for the manifest. Raises ``StorageError``."""
+    """Store the details of a backup; return the stored object, which the manifest names.
+
+    ``skipped`` are the files that were skipped. ``errors`` maps the databases and trees that failed to their
+    errors. Raises ``StorageError``.
+    """
     details = Details(
         schema=SCHEMA,
         id=backup_id,

@@ -23,13 +23,13 @@ def copy_annotations(
 ) -> None:
     """Store the pin and the acceptance of a backup with its copy, if it has any that the copy lacks.
 
-    ``inventory`` is that of the storage of the backup, ``held`` that of the copy. A pin counts in one storage
-    only, so the pin of the copy is a new one with the same reason, signed by this host. If the pin of the
-    backup has no trusted signature, the pin of the copy has none; both pins keep their backup all the same.
-    The end of a pin and the withdrawal of an acceptance are not copied: somebody who may delete objects in
-    one storage must not be able to weaken another storage. An acceptance that would not count in the other
-    storage is not copied either, because it could replace one that counts. Raises ``IdentityError`` and
-    ``StorageError``.
+    ``source`` and ``copy`` are the contexts of the two storages, ``inventory`` and ``held`` their
+    inventories. A pin counts in one storage only, so the pin of the copy is a new one with the same reason,
+    signed by this host. If the pin of the backup has no trusted signature, the pin of the copy has none; both
+    pins keep their backup all the same. The end of a pin and the withdrawal of an acceptance are not copied:
+    somebody who may delete objects in one storage must not be able to weaken another storage. An acceptance
+    that would not count in the other storage is not copied either, because it could replace one that counts.
+    Raises ``IdentityError`` and ``StorageError``.
     """
     notes = inventory.annotations.get(entry.id, Annotations())
     there = held.annotations.get(entry.id, Annotations())

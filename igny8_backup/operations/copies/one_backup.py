@@ -42,10 +42,12 @@ def copy_backup(
 ) -> Copied:
     """Copy a backup to the storage of ``destination``. The caller has checked that it may be copied.
 
-    Objects that ``destination`` has are not copied again, so an interrupted copy is resumed. The last step
-    stores the manifest; the copy exists from then on. If ``target`` does not get all parts of the backup, a
-    signed copy document lists the parts in the copy. Raises ``IntegrityError`` if an object is damaged;
-    ``RefusedError`` if ``TRUSTED`` would reject the copy document; ``StorageError``; ``LockedError``.
+    ``source`` is the context of the storage that has the backup, ``entry`` the backup, and ``manifest`` its
+    manifest. Objects that ``destination`` has are not copied again, so an interrupted copy is resumed. The
+    last step stores the manifest; the copy exists from then on. If ``target`` does not get all parts of the
+    backup, a signed copy document lists the parts in the copy. Raises ``IntegrityError`` if an object is
+    damaged; ``RefusedError`` if ``TRUSTED`` would reject the copy document; ``StorageError``;
+    ``LockedError``.
     """
     copy, key = destination.context, keys.manifest_key(entry.id)
     document = source.store.read_small(key)

@@ -22,9 +22,9 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import drill_engine, role_prefix
 
 OWN_ROLE = (
-    "The drill connects with the role of the application, which may change the live database: this role"
-    " cannot make another one for the drill. Better: drill_backup --own-server, or the setting DRILL. See"
-    ' "Limit what a backup can do" in the documentation.'
+    "The drill connects with the role of the application, which may change the live database, because"
+    " this role may not create a role for the drill. Better: drill_backup --own-server, or the setting DRILL."
+    ' See "Limit what a backup can do" in the documentation.'
 )
 MADE_ROLE = (
     "The drill connects with a role that was made for it, so owners and privileges are not restored or"

@@ -82,7 +82,9 @@ def announced(context: BackupContext, kind: str, name: str) -> Expected | None:
 
 
 def forget(context: BackupContext, kind: str, name: str) -> None:
-    """Remove an announcement after a manifest has recorded it. If that fails, no error is raised.
+    """Remove an announcement after a manifest has recorded the announcement.
+
+    If that fails, no error is raised.
 
     In that case, the next manifest records the announcement again.
     """

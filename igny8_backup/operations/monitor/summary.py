@@ -26,7 +26,7 @@ from igny8_backup.operations.notify.services import notify
 
 
 def send_summary(config: Config, health: Health, *, now: bool = False) -> str:
-    """Send the summary if it is due or ``now`` is true.
+    """Send a summary of ``health`` if one is due or ``now`` is true.
 
     The summary is due at the first call of a day or week, in the time zone of the project: see
     ``NOTIFY_SUMMARY``. Returns why a service did not get the summary, or ``""``. Raises :class:`UsageError`

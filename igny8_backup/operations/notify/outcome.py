@@ -42,7 +42,8 @@ def tell_outcome(
     """Report over all channels which alarms (failures) of the command ``what`` are new or have ended.
 
     Services are notified first. If a notification cannot be sent, ``ADMINS`` get a mail that says so. Returns
-    a sentence for each message that was not sent. The arguments are those of :func:`announce`.
+    a sentence for each message that was not sent. ``text`` is the body of a message about a failure,
+    ``scope`` the set of parts that the run worked on (``None`` for all).
     """
     delivery = announce(SERVICES, what, alarms, text, now, scope=scope)
     found = [delivery.problem, announce(MAIL, what, alarms, text, now, scope=scope).problem]

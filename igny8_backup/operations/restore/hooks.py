@@ -32,7 +32,8 @@ def before_restore(
 ) -> Iterator[None]:
     """Run ``BEFORE_RESTORE``, then the body of the ``with`` statement.
 
-    ``operation`` is ``RESTORE`` or ``UNDO``.
+    The hooks receive ``backup_ids``, the backups to restore, and ``operation``, which is ``RESTORE`` or
+    ``UNDO``.
 
     If the body fails before anything live was changed, a note asks the operator to start again whatever the
     hooks stopped. If a hook fails, the remaining hooks and the body are not run, and :class:`ToolError` is

@@ -83,8 +83,8 @@ class InPlaceResult:
     """The result of a restore in place.
 
     ``saved`` is the id of the backup of the previous contents. ``left_out`` describes the objects of the dump
-    that were not restored. ``warnings`` are problems after the commit, ``stopped`` the names of the workers
-    that were stopped, and ``purged`` is the number of discarded tasks; None if the queues were not purged.
+    that were not restored. ``stopped`` are the names of the workers that were stopped, ``purged`` is the
+    number of discarded tasks.
     """
 
     backup_id: str

@@ -82,7 +82,7 @@ def plan_rotation(
     """
     recipients = context.config.recipients
     if not recipients:
-        hint = "Set IGNY8_BACKUP['ENCRYPTION']['RECIPIENTS'] to the keys that backups shall have from now on."
+        hint = "Set IGNY8_BACKUP['ENCRYPTION']['RECIPIENTS'] to the keys to which to encrypt backups."
         raise UsageError("The settings name no recipients.", unchanged="Nothing was changed.", hint=hint)
     require_rotatable(recipients)
     identities = context.identities(identity_file, needed=True)

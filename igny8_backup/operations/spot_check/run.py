@@ -163,7 +163,10 @@ def _row_counts(context: BackupContext, engine: Engine, counted_to: int, tables:
 
 
 def _shown(context: BackupContext, what: str, count: int, unit: str, items: Iterable[T]) -> Iterator[T]:
-    """Yield ``items``, about ``count`` of them, and show how many have been read."""
+    """Yield ``items``, about ``count`` of them, and show how many have been read.
+
+    ``what`` is the work that is shown, ``unit`` what an item is called, in the plural.
+    """
     context.progress.begin(what, None, count, unit)
     try:
         for number, item in enumerate(items, 1):

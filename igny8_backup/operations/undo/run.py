@@ -52,9 +52,9 @@ def undo(
     """Undo a restore: make the data that it replaced live again. If it was undone already, redo it.
 
     ``stamp`` is the start time of the restore. By default, the restore that was swapped last is undone. The
-    data that was live is kept until it is discarded. Workers are stopped and hooks run as for a restore. A
-    restore that was interrupted during its swap is undone. A restore that was interrupted before its swap has
-    not changed any live data, so only its staging databases and folders are removed.
+    data that was live is kept until it is discarded. Workers are handled as ``policy`` says, and hooks run as
+    for a restore. A restore that was interrupted during its swap is undone. A restore that was interrupted
+    before its swap has not changed any live data, so only its staging databases and folders are removed.
 
     Raises ``UsageError`` if there is no restore to undo, or the data to bring back is gone; ``RefusedError``
     if workers are running; ``ToolError`` if a hook fails; ``UnfinishedError`` if the exchange has begun and

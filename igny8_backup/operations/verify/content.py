@@ -88,7 +88,7 @@ def _read_details(blocks: Blocks, backup_id: str) -> None:
     data = join_details(blocks, name="The details")
     details = records.from_json(Details, data, name="The details", schema=SCHEMA)
     if details.id != backup_id:
-        raise IntegrityError(f"The details are those of backup {details.id!r}.")
+        raise IntegrityError(f"The details belong to another backup, {details.id!r}.")
 
 
 def _read_tree(

@@ -6,8 +6,8 @@ three parts are in memory. S3 accepts 10,000 parts for each object: parts of 8 M
 GiB, parts of 32 MiB (96 MiB of memory) allow 312 GiB. Source: Amazon S3 User Guide, "Multipart upload
 limits".
 
-An upload that fails is aborted here. Uploads that a killed run left are aborted by the sweep of
-``prune_backups`` (``operations.maintain.sweep``).
+An upload that fails is aborted here. ``prune_backups`` aborts uploads that a killed run left
+(``operations.maintain.pruning.sweep``).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def rewrap(blocks: Blocks, identities: Sequence[Identity], recipients: Sequence[
         if key is None:
             given = ", ".join(identity.recipient for identity in identities)
             raise IdentityError(
-                f"The data is not encrypted to this identity (of {given}), or it is that of a plugin.",
+                f"The data is not encrypted to this identity (of {given}), or it is a plugin's identity.",
                 hint="Give the age or SSH identity of a recipient that the backup is encrypted to.",
             )
         if not hmac.compare_digest(_mac(key, header.signed), header.mac):

@@ -87,10 +87,11 @@ class Hashers:
         return bool(self._workers)
 
     def submit(self, batch: Sequence[KnownFiles]) -> Future[list[Compared]]:
-        """Let a worker compare files with the last backup; the result has a list for each ``KnownFiles``.
+        """Let a worker compare the files in ``batch`` with the last backup.
 
-        Raises ``FilesError`` if a worker cannot be started. The result raises ``FilesError`` if the worker is
-        killed or cannot open the root, ``IntegrityError`` if a line of the last index is damaged.
+        The result is a future. Its value is a list for each ``KnownFiles`` in the batch. Raises
+        ``FilesError`` if a worker cannot be started. The future raises ``FilesError`` if the worker is killed
+        or cannot open the root, ``IntegrityError`` if a line of the last index is damaged.
         """
         if len(self._workers) < self.limit and self._idle.empty():
             self._start()

@@ -1,8 +1,8 @@
 """Let another user write the files of a tree, so that what parses the archives has few rights.
 
-The extract workers run as this user. They own the staging folder while they write into it, and reach it, and
-the records of the index, only by descriptors that they inherit. When they have ended, root takes the files
-over and gives them their owners (``TreeWriter.take_over``). Entry point: ``handed_over``.
+The extract workers run as this user. They own the staging folder while they write into it. They reach this
+folder, and the records of the index, only by descriptors that they inherit. When they have ended, root takes
+the files over and gives them their owners (``TreeWriter.take_over``). Entry point: ``handed_over``.
 """
 
 from __future__ import annotations

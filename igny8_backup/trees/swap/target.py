@@ -109,7 +109,7 @@ def _make_private(folder: int) -> None:
 
 
 def make_staging(folder: Path, stamp: str, *, inner: str = "") -> MadeFolder:
-    """Make a new, private staging folder in ``folder``, and return it.
+    """Make a new, private staging folder in ``folder`` for the restore ``stamp``, and return it.
 
     With ``inner``, make a folder of this name in the staging folder, and return the inner folder. Both are
     opened relative to a descriptor and never through a symlink: another user who owns ``folder`` could put a

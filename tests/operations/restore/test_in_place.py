@@ -114,7 +114,7 @@ def test_undo_restore_after_in_place_names_the_safety_copy_and_discard_releases_
     released, again = run_many(
         poor, ["undo_restore", "--discard", "--noinput"], ["undo_restore", "--discard", "--noinput"]
     )
-    assert f"Released: {saved}" in released.ended(0).stdout
+    assert f"Released these safety copies: {saved}" in released.ended(0).stdout
     assert "No data of earlier restores is kept" in again.ended(2).stderr
 
 

@@ -55,7 +55,10 @@ def locks_needed(session: Session, entries: Sequence[Entry]) -> int:
 
 
 def lock_blockers(session: Session, entries: Sequence[Entry]) -> list[str]:
-    """Return a reason against the restore, with the setting to change, if the server has too few locks."""
+    """Return a reason against a restore in place if the server has room for too few locks, else nothing.
+
+    The restore creates ``entries``. The reason names the setting to change.
+    """
     needed, table = locks_needed(session, entries), read_lock_table(session)
     if needed + table.used <= table.capacity():
         return []

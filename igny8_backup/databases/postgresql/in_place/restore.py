@@ -74,10 +74,11 @@ def restore_in_place(
 ) -> tuple[str, ...]:
     """Replace the contents of the live database with the dump ``blocks``, or change nothing.
 
-    ``data`` are the data archives of the dump. ``lock_seconds`` is the time limit for each table lock.
-    Temporary files are written in ``scratch``. Returns the labels of the entries that are left out, such as
-    event triggers. Raises :class:`UnfinishedError` if it is unknown whether the server committed. After
-    ``ToolError``, ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
+    ``data`` are the data archives of the dump, ``selection`` is the part of the dump to restore.
+    ``lock_seconds`` is the time limit for each table lock. Temporary files are written in ``scratch``.
+    Returns the labels of the entries that are left out, such as event triggers. Raises
+    :class:`UnfinishedError` if it is unknown whether the server committed. After ``ToolError``,
+    ``IntegrityError``, ``FilesError`` and exceptions of ``blocks`` nothing was changed.
     """
     with closing(blocks), ExitStack() as stack:
         with live.open() as session:

@@ -50,10 +50,11 @@ def load(
 ) -> tuple[str, ...]:
     """Restore a dump into ``staging``; return the labels of the entries that were left out.
 
-    ``archives`` are the main archive of the dump, and its data archives if it has any. At most ``jobs``
-    connections work at the same time. Lists of entries and passfiles are written in the folder ``scratch``.
-    Raises ``RefusedError`` if an untrusted dump has SQL that reaches beyond the database. Also raises
-    ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of ``archives``.
+    ``archives`` are the main archive of the dump, and its data archives if it has any. ``selection`` is the
+    part of the dump to restore. At most ``jobs`` connections work at the same time. Lists of entries and
+    passfiles are written in the folder ``scratch``. Raises ``RefusedError`` if an untrusted dump has SQL that
+    reaches beyond the database. Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the
+    exceptions of ``archives``.
     """
     blocks, *data = archives
     with closing(blocks):

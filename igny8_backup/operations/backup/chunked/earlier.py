@@ -37,7 +37,7 @@ class EarlierPack:
 class PacksInStorage:
     """The packs of a database that storage lists, by key. New dumps must not refer to those in ``bad``.
 
-    ``bad`` are the keys of objects that are known to be damaged, or that a sweep has marked.
+    ``bad`` are the keys of objects that are known to be damaged, or that are marked as orphans.
     """
 
     listed: Mapping[str, Stored]
@@ -84,7 +84,8 @@ def find_earlier(
 ) -> Earlier:
     """Find the packs in the map ``found`` to which a new dump of ``part`` can refer.
 
-    ``average`` is the average size of the chunks of the new dump. Raises ``StorageError``.
+    ``average`` is the average size of the chunks of the new dump, ``stored`` are the packs in storage. Raises
+    ``StorageError``.
     """
     header = found.header
     place = (context.store.identity(), context.config.prefix, context.config.host, part.alias)
@@ -119,10 +120,9 @@ def find_earlier(
 def find_tried(
     context: BackupContext, alias: str, tried: TriedDump, average: int, stored: PacksInStorage
 ) -> tuple[TriedDump, dict[str, EarlierPack]] | None:
-    """Return what an attempt to dump ``alias`` has left that ended early: its log, and its packs by name.
+    """Return the log ``tried`` and its packs by name, if a new dump of ``alias`` can use them, else ``None``.
 
-    Returns ``None`` if a new dump cannot use it. ``average`` is the average size of the chunks of the new
-    dump.
+    The log is that of a dump that ended early. ``average`` is the average chunk size of the new dump.
     """
     header, now = tried.header, context.clock()
     wanted = (context.store.identity(), context.config.prefix, context.config.host, alias)

@@ -203,9 +203,9 @@ def _find_tried(
 
 
 def _open_map(context: BackupContext, alias: str, needed: bool) -> tuple[ChunkMap | None, str]:
-    """Open the map of a database. If there is none, return why the dump must be full.
+    """Open the map of the chunks of a database, which says what a new dump can refer to.
 
-    The reason is empty unless a map is ``needed``.
+    If there is no map, the second value says why the dump must be full. It is empty if no map was ``needed``.
     """
     path = map_path(context, alias)
     try:

@@ -16,7 +16,7 @@ from igny8_backup.signing.trust import MANIFEST, REMOVAL, part_token
 
 POLICY, UNTRUSTED = "the retention policy no longer keeps it", "it is not trusted"
 """Reasons for the removal of a backup. The record of the removal contains one of them."""
-REPLACED = "there is the signature of another manifest of it, which somebody has replaced"
+REPLACED = "its folder has the signature of another manifest, so somebody has replaced the manifest"
 """A reason against removing a backup: its folder could contain objects of a backup of another host."""
 
 

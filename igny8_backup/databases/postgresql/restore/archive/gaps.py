@@ -27,9 +27,10 @@ _KINDS = {"TABLE DATA": _ROWS, "BLOBS": _OBJECTS}
 
 
 def find_lost(pieces: Pieces) -> LostData:
-    """Read a whole archive, and return which data are lost because of its gaps.
+    """Read a whole archive, some ranges of which are missing; return which data are lost.
 
-    Raises ``IntegrityError`` if its table of contents is not complete, or if it is malformed.
+    ``pieces`` are the archive, with a ``Gap`` for each missing range. Raises ``IntegrityError`` if the table
+    of contents of the archive is not complete, or if the archive is malformed.
     """
     with closing(pieces):
         archive = _Archive(pieces)
@@ -45,7 +46,7 @@ def find_lost(pieces: Pieces) -> LostData:
 
 
 def without_lost(pieces: Pieces, lost: LostData) -> Blocks:
-    """Yield the archive without the data of the entries in ``lost``.
+    """Yield the archive ``pieces`` without the data of the entries in ``lost`` (see :func:`find_lost`).
 
     ``pg_restore`` can read the result if its options leave out these entries. Raises ``IntegrityError`` if
     other data are lost.
