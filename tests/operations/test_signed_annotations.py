@@ -101,6 +101,20 @@ def test_check_signed_by_a_trusted_key_proves_that_a_part_was_drilled(site: Site
         assert not notes_of(context, manifest).doubts
 
 
+def test_damage_counts_although_another_object_of_the_tree_could_not_be_read(site: Site) -> None:
+    manifest = site.back_up()
+    first, second = (tree.stored_index.key for tree in manifest.trees)
+    withheld = manifest.trees[0].packs[0].key
+    with site.reader("web") as context:
+        recorder = CheckRecorder(context, manifest, depth=STORED, parts=PARTS)
+        recorder.count_manifest(context.store.read_small(object_keys.manifest_key(manifest.id)))
+        recorder.add_finding(first, ALTERED, f"{first} is altered")
+        recorder.unread |= {withheld: "withheld", second: "withheld"}
+        assert recorder.record().check.parts == PARTS[:1], "the other tree was not judged"
+    with site.reader() as context:
+        assert read_history(context).standings.damaged_keys == {first}
+
+
 @pytest.mark.parametrize("signs", ["", "attacker"])
 @pytest.mark.parametrize("depth", [STORED, DRILLED])
 def test_check_without_a_trusted_signature_proves_nothing(site: Site, signs: str, depth: str) -> None:

@@ -50,7 +50,7 @@ def site(
     configure(broker_url="redis://127.0.0.1:1/0")  # so that there are buttons
     settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "STATUS_CACHE": "default"}
     keep(troubled(NOW))
-    assert keep_activity(get_config(), at_work(NOW)) == []
+    assert keep_activity(get_config(), at_work(datetime.now(UTC))) == []
     chromium.resize(1440)
     chromium.prefer("light")
     chromium.open(f"{live_server.url}{ADMIN}")

@@ -136,20 +136,21 @@ def test_storage_that_is_down_leaves_the_last_known_state(client: Client, keep: 
 
 def test_work_is_shown_while_it_runs_and_when_it_has_ended(client: Client, keep: Keep) -> None:
     keep(healthy(NOW))
+    now = datetime.now(UTC)  # a worker may have imported this module long ago
     running = Work(
         host="web-1",
         what="a backup",
-        since=NOW - timedelta(hours=3),
-        reported=NOW,
+        since=now - timedelta(hours=3),
+        reported=now,
         step="files <b>uploads</b>",
         done=1_200_000_000,
         total=2_800_000_000,
         files=51_200,
         rate=40_000_000,
     )
-    silent = replace(running, host="web-2", reported=NOW - timedelta(hours=1))
-    failed = replace(running, what="a drill", ended=NOW, error="IdentityError")
-    done = replace(running, what="a prune", ended=NOW)
+    silent = replace(running, host="web-2", reported=now - timedelta(hours=1))
+    failed = replace(running, what="a drill", ended=now, error="IdentityError")
+    done = replace(running, what="a prune", ended=now)
     assert keep_activity(get_config(), Activity(schema=1, works=(running, silent, failed, done))) == []
     text = shown(client)
     assert "A backup on web-1 has been running for 3 hours; it reported" in text

@@ -84,8 +84,9 @@ class Check:
     ``depth`` is ``stored``, ``content`` or ``drill``. ``objects`` is the number of stored objects of the
     backup, ``read`` is how many of them the check read, and ``bytes`` is the size of what it read. ``sample``
     is the share of the objects that the check was asked to read, in percent. ``host`` made the backup.
-    ``parts`` are the databases and trees that were verified or restored. It is ``None`` in checks of earlier
-    releases, which checked every complete database and tree.
+    ``parts`` are the databases and trees that were verified or restored, and those in which damage was found
+    although something else in them could not be read. It is ``None`` in checks of earlier releases, which
+    checked every complete database and tree.
 
     ``sound`` are the keys of the objects that were read and found undamaged. ``None`` means all
     objects of the backup. It is also ``None`` in checks of earlier releases: see :meth:`sound_among`.

@@ -28,6 +28,7 @@ from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import store_signed
 from igny8_backup.signing.trust import CHECK
+from igny8_backup.standing.damage import concerns
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams.observe import count, verified
 
@@ -180,7 +181,7 @@ class CheckRecorder:
             damage=tuple(finding.damage for finding in findings),
             sound=None if everything else tuple(key for key in self._sound if key not in self.findings),
             host=self._manifest.host,
-            parts=tuple(item for item in self._parts if not self.unread.keys() & needed.get(item, set())),
+            parts=tuple(item for item in self._parts if self._is_judged(item, needed.get(item, set()))),
             manifest_sha256=self._manifest_sha256,
         )
         unrecorded = ""
@@ -198,6 +199,14 @@ class CheckRecorder:
             unrecorded = str(error)
         unread = tuple(self.unread.values())
         return VerifyResult(check=check, findings=findings, unrecorded=unrecorded, unread=unread)
+
+    def _is_judged(self, part: CheckedPart, needed: set[str]) -> bool:
+        """Return whether this check says anything about ``part``, which needs the objects ``needed``.
+
+        A part with an object that could not be read is not verified. But damage in it must be recorded, and
+        whoever reads a check ignores damage of parts that the check does not name.
+        """
+        return not self.unread.keys() & needed or any(concerns(key, [part]) for key in self.findings)
 
     def _earlier_checks(self) -> list[StoredCheck]:
         """Return the newest accepted check of this backup and depth, and newer checks that are not accepted.

@@ -8,7 +8,7 @@ import pytest
 
 from igny8_backup.errors import UsageError
 from igny8_backup.formats import keys as object_keys
-from igny8_backup.formats.documents.annotations import ALTERED, STORED
+from igny8_backup.formats.documents.annotations import ALTERED, STORED, CheckedPart
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.management.commands import list_backups
 from igny8_backup.operations.context import BackupContext
@@ -52,7 +52,8 @@ def remembered(context: BackupContext) -> bool:
 def damage(context: BackupContext, manifest: Manifest) -> str:
     """Record that the index of a tree in the backup is altered; return its key."""
     key = manifest.trees[0].stored_index.key
-    recorder = CheckRecorder(context, manifest, depth=STORED, parts=())
+    part = CheckedPart(kind="files", name=manifest.trees[0].name)
+    recorder = CheckRecorder(context, manifest, depth=STORED, parts=[part])
     recorder.count_manifest(context.store.read_small(object_keys.manifest_key(manifest.id)))
     recorder.add_finding(key, ALTERED, "altered")
     assert not recorder.record().unrecorded
