@@ -66,7 +66,7 @@ class TreeSwap:
     ``root`` is the live folder of the tree. ``previous`` is the folder that holds the previous files after
     the swap, and the restored files after an undo. ``plan`` lists the renames of the swap; it is ``None``
     until the staging folder (with the restored files) is complete. With ``swap_root`` the folder ``root``
-    itself is swapped instead of the entries in it. ``expected`` is as in :class:`DatabaseSwap`.
+    itself is swapped instead of the entries in it. ``expected`` is the size of the restored files.
     ``excluded_files`` and ``excluded_bytes`` count the previous files that backups exclude.
     """
 

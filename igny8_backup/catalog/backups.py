@@ -63,7 +63,7 @@ class Entry:
         return manifest_sha256 in self._manifests and trust.signs_kind(signer, kind)
 
     def has_data_of(self, other: Entry) -> bool:
-        """Return whether ``other``, an entry with the same id, has the same data, whatever the recipients."""
+        """Return whether ``other``, an entry of the same id, has the same data. Recipients may differ."""
         same_host = self.manifest and other.manifest and self.manifest.host == other.manifest.host
         return self.manifest_sha256 == other.manifest_sha256 or bool(
             same_host and self._manifests & other._manifests
@@ -101,7 +101,8 @@ class Catalog:
         """Return every backup, newest first. Raises ``StorageError`` if the storage cannot be used.
 
         If the storage fails to return one manifest, the entry of that backup has a ``problem``, and no error
-        is raised. ``ids`` are the ids to look for, if the caller has listed the storage already.
+        is raised. If the caller has listed the storage already, ``ids`` are the ids to look for; other
+        backups are not returned.
         """
         found: list[Entry] = []
         complete = ids is None

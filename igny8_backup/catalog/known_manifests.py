@@ -43,7 +43,7 @@ class ManifestMemory:
 
 
 class KnownManifests:
-    """The memory of this host, as seen for one storage. Reads the file at the first use.
+    """What this host remembers of the manifests and checks in one storage. Reads the file at the first use.
 
     ``storage`` is the identity of the storage. ``own`` is true if this host's backups are stored there, false
     for a copy or another storage. If the file is missing or damaged, no manifest is remembered.
@@ -135,7 +135,7 @@ class KnownManifests:
         except FileNotFoundError:
             return ManifestMemory(schema=SCHEMA)
         except (OSError, IntegrityError):
-            # Nothing is known, and the backups that are there now are not taken for those of a first look.
+            # The storage counts as listed before: unsigned manifests that are in it now are not remembered.
             return ManifestMemory(schema=SCHEMA, storages=(self._storage,))
 
     def _write(self, trusted: dict[str, str], unsigned: dict[str, str], storages: tuple[str, ...]) -> None:

@@ -17,8 +17,9 @@ class Removals:
     """The records of removals in a store. The folder is listed once, when it is first needed.
 
     If ``trust`` names trusted keys, only records that such a key signed count. If nobody knows which host
-    made the backup, only a key that may sign for all hosts and parts is accepted. Without trusted keys, the
-    field ``pruned`` of a run record counts too: earlier releases of this package recorded a removal there.
+    made a removed backup, only a key that may sign for all hosts and parts is accepted. Without trusted keys,
+    the field ``pruned`` of a run record counts too: earlier releases of this package recorded a removal
+    there.
     """
 
     def __init__(self, store: Store, trust: Trust) -> None:
@@ -47,7 +48,7 @@ class Removals:
         maker = host or (run.host if run else "")
         if maker and found.host != maker:
             return False
-        # What the document leaves out must not make it one that the key may sign.
+        # A document that leaves parts out must not pass with a key that may not sign for these parts.
         named = {part.rpartition(":")[2] for part in found.parts}
         parts = (*found.parts, *(name for name in (run.requested if run else ()) if name not in named))
         verdict = judge_document(self._store, self._trust, key, REMOVAL, data, host=found.host, parts=parts)

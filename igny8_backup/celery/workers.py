@@ -210,7 +210,8 @@ def _change_consumers(control: Control, queues: Mapping[str, Collection[str]], c
     """Send ``command`` for each queue to its workers; return the workers in which it has no effect.
 
     ``command`` is ``cancel_consumer`` or ``add_consumer``. A worker answers before it carries out a command,
-    and may carry out two of them in the wrong order, so this waits until the first one has taken effect.
+    and may carry out two of them in the wrong order, so this function waits until the command has taken
+    effect.
     """
     for queue, workers in queues.items():
         control.call(workers, command, queue=queue)

@@ -185,7 +185,7 @@ def _checked(data: mmap.mmap, path: Path) -> ChunkMap:
 
 
 def is_key(text: str) -> bool:
-    """Return whether ``text`` is the key of keyed digests in hexadecimal digits."""
+    """Return whether ``text`` is a secret key for the digests of chunks, written in hexadecimal digits."""
     with suppress(ValueError):
         return len(bytes.fromhex(text)) == KEY_BYTES
     return False

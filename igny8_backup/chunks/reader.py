@@ -20,7 +20,7 @@ from igny8_backup.streams.observe import verified
 KEPT_BYTES = 64 << 20
 """The largest total size in bytes of the ranges that are kept for later."""
 _NONE = (1 << 32) - 1
-_USED_UP = 10_000  # numbers of runs in the heap that are not kept any more
+_USED_UP = 10_000  # at most this many numbers in the heap are of ranges that are not kept any more
 
 OpenPack = Callable[[str], Blocks]
 """Yields the decoded contents of the pack with this name."""
@@ -45,8 +45,9 @@ def read_undamaged(index: Index, sizes: dict[str, int], open_pack: OpenPack, los
     """Yield the archive that ``index`` describes, with a ``Gap`` for each range of a damaged pack.
 
     ``lost`` are the names of the packs that are known to be damaged. A pack for which ``open_pack`` raises
-    ``IntegrityError`` is added. It must do so for each pack that is not the one that was written, because the
-    SHA-256 of the archive cannot be compared. The other arguments are those of :func:`read_archive`.
+    ``IntegrityError`` is added. ``open_pack`` must raise this error for every pack whose bytes are not those
+    that were written, because the SHA-256 of the archive cannot be compared. The other arguments are those of
+    :func:`read_archive`.
     """
     yield from _Reader(index, sizes, open_pack, KEPT_BYTES).pieces(lost)
 

@@ -22,7 +22,7 @@ from igny8_backup.streams import BLOCK, Blocks
 
 SCHEMA = 1
 RUNS_LIMIT = 8_000_000
-"""The largest number of runs in an index. Each needs 16 bytes of memory while the archive is read."""
+"""The largest number of ranges in an index. Each needs 16 bytes of memory while the archive is read."""
 HEADER_LIMIT = 64 << 20
 """The largest size of the header in bytes."""
 _RUN_RE = re.compile(rb"\[([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})\]")

@@ -135,7 +135,7 @@ class OptionalMethods:
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        """Restore a dump of several ``archives``, the main one first. The rest is as for ``Engine.load``."""
+        """Restore a dump of several ``archives``, the main one first; otherwise as ``Engine.load`` does."""
         raise self._lacks(Capability.ARCHIVES)
 
     # Capability.COPY

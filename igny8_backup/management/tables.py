@@ -25,9 +25,9 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0
     """Return ``rows`` as a text table with the headings ``names``.
 
     The table has at most ``width`` characters in a line; 0 means the width of the terminal. Ids are never
-    broken into two lines, and words only if a line is too short for them. A line with the column ``KEY``, the
-    last one, can be longer: a terminal wraps the key without changing what is copied. Sizes (the column
-    ``STORED``) are aligned to the right. In a narrow table, empty columns are left out.
+    broken into two lines, and words only if a line is too short for them. If the last column is ``KEY``, its
+    lines can be longer: a terminal wraps a long key, and the key can still be copied as a whole. Sizes (the
+    column ``STORED``) are aligned to the right. In a narrow table, empty columns are left out.
     """
     width = width or _width()
     shown = [index for index in range(len(names)) if width >= LEAST_WIDTH or any(row[index] for row in rows)]

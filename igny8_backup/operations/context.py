@@ -129,8 +129,8 @@ class BackupContext:
         """Yield the contents of a stored object, decrypted and decompressed.
 
         If the digests of its blocks are known, each block is checked before it is decoded. Otherwise the
-        digest of the whole object is checked at the end. If the backup must be signed, it is checked before
-        anything is decoded; the object is then read twice.
+        digest of the whole object is checked at the end; but if backups must be signed, the object is read
+        twice, and its digest is checked before anything is decoded.
 
         Raises ``IntegrityError`` if the stored bytes are not those that were written, or if the object is not
         encrypted although ``RECIPIENTS`` is set; ``IdentityError`` if no identity can decrypt the object;

@@ -6,8 +6,8 @@ all copies of the part are kept. ``daily: 14`` keeps the oldest copy of each of 
 copy, so a day without a backup causes no deletion. ``hourly`` keeps the newest copy of each hour. Days are in
 UTC, weeks are those of ISO 8601. ``plan`` is a pure function.
 
-Dumps in chunks share objects. If the newest fit copy of a database does, the newest fit copy that shares none
-with it is kept too, so that the loss of one object never costs all copies.
+Dumps in chunks share objects. If the newest fit copy of a database shares objects, the newest fit copy that
+shares none with it is kept too, so that the loss of one object never costs all copies.
 
 Unfit copies (see :mod:`igny8_backup.standing`) are not counted: they satisfy no rule, and no other copy is
 deleted because of them. Each is kept as long as the policy would keep it if it were fit.
@@ -207,7 +207,7 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
         named = _periods(item)
         for rule, period in named.items():
             first = oldest.get((rule, period))
-            # Of an hour, no newer copy may be fit; of a longer period, no older one.
+            # The newest fit copy of an hour is chosen, and the oldest fit copy of a longer period.
             chosen = (
                 first in (None, item.id) or first in passed if rule in OLDEST else period not in periods[rule]
             )

@@ -81,8 +81,8 @@ class CopyStanding:
 class Standings:
     """The standing of each complete copy (whether it can be relied on), oldest backup first.
 
-    ``judge`` returns this. ``baselines`` maps each database and tree to the copy with which the next one will
-    be compared.
+    ``judge`` returns this. ``baselines`` maps each database and tree to the copy with which its next copy
+    will be compared.
     """
 
     copies: tuple[CopyStanding, ...] = ()

@@ -198,8 +198,8 @@ class Store(OptionalMethods, ABC):
     def _open(self, name: str) -> Callable[[int], Blocks]:
         """Return a function that yields the content of the object from an offset (in bytes) on.
 
-        If it raises ``UnreachableError``, it is called again, with the offset that was reached. It raises
-        ``IntegrityError`` if the object has changed since the first call.
+        If the function raises ``UnreachableError``, it is called again, with the offset that was reached. It
+        raises ``IntegrityError`` if the object has changed since the first call.
         """
 
     @abstractmethod

@@ -40,8 +40,8 @@ def is_root() -> bool:
 def restore_account(name: str) -> Account | None:
     """Return the user that programs of a restore run as; ``None`` means the user of this process.
 
-    ``name`` is the setting ``RESTORE_USER``. The result is ``None`` if ``name`` is empty, if this process is
-    not root, or if there is no such user, or if it is root.
+    ``name`` is the setting ``RESTORE_USER``. The result is ``None`` if ``name`` is empty or ``root``, if
+    there is no such user, or if this process is not root.
     """
     found = find_account(name) if name and is_root() else None
     return found if found and found.uid else None

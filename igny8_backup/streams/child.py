@@ -181,7 +181,7 @@ class Child:
             raise failure(self.name, status, self.stderr_tail)
 
     def stop(self) -> None:
-        """Send the child SIGTERM. Another thread may wait for its output, and then reaches the end of it."""
+        """Send the child SIGTERM. A thread that reads the child's output then reaches the end."""
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
 

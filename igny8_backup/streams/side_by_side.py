@@ -14,7 +14,7 @@ T = TypeVar("T")
 MOST_STREAMS = 3
 """At most this many archives of one dump are stored or restored at the same time.
 
-A backup may use 160 MiB of memory (law 7). With two archives side by side it peaked at 127 MiB, with three at
+A backup may use 160 MiB of memory. With two archives side by side it peaked at 127 MiB, with three at
 155, and with four at 187, client programs included."""
 Guard = Callable[[Blocks], Blocks]
 """Yields the blocks of a stream. Raises :class:`Stopped` once another function has failed."""

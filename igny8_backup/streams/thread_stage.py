@@ -72,7 +72,7 @@ class _Exchange:
             self.fetched.put(error)
 
     def stop(self) -> None:
-        """In the consumer's thread: stop the producer, even if it is waiting for a block or a permit."""
+        """In the consumer's thread: stop the producer, even while it waits for a block or for free room."""
         self._stopped = True
         self.fetched.put(None)
         self.permits.put(None)

@@ -184,7 +184,7 @@ def _troubles(status: Status, series: list[Series], now: datetime) -> Iterator[T
             continue
         run = _failed_run(status, item, parts)
         if item.name == "run" and run and any(one.newest_failure == run.id for one in series):
-            continue  # what it did not back up is named already
+            continue  # the databases and trees that failed are listed already
         reason = f": {reason_of(run)}" if run and reason_of(run) else "."
         yield Trouble(of=item.of, text=f"{item.text.rstrip('.')}{reason}", run_id=run.id if run else "")
 

@@ -118,7 +118,7 @@ def _as_own(own: Status, written: Status | None) -> Kept:
 
 
 refresh = BackgroundRefresh()
-"""The one of this process."""
+"""The background refresh of this process."""
 
 
 def _settings_changed(**kwargs: object) -> None:

@@ -75,10 +75,11 @@ def check_trees(
     exclude: Collection[str],
     exclude_caches: Collection[str],
 ) -> None:
-    """Record a problem if SITES and LOGS share a name, or if another key names a tree that neither has.
+    """Record a problem if SITES and LOGS share a name, or if another key names an unknown tree.
 
-    ``swap_whole``, ``exclude`` and ``exclude_caches`` are the names in these other keys: ``SWAP_WHOLE``,
-    ``EXCLUDE`` and ``EXCLUDE_CACHES``. For each key, only the first unknown name is reported.
+    ``swap_whole``, ``exclude`` and ``exclude_caches`` are the names in the other keys: ``SWAP_WHOLE``,
+    ``EXCLUDE`` and ``EXCLUDE_CACHES``. A tree is unknown if neither SITES nor LOGS has its name. For each
+    key, only the first unknown name is reported.
     """
     if both := sorted(set(sites) & set(logs)):
         reader.wrong(

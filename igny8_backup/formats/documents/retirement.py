@@ -13,7 +13,7 @@ class Retirement:
     """The record that the host ``host`` is retired, and why.
 
     ``last_run`` is the start of the newest run that the host had then. The retirement ends when the host runs
-    a backup again, so that an old record, stored again later, does not hide that a host has stopped.
+    a backup again. Otherwise somebody could store an old record again, to hide that the host has stopped.
     """
 
     schema: int

@@ -60,7 +60,7 @@ class Command(BackupCommand):
             self.say(f"{count_in_words(len(result.rotated), 'backup')} rotated.")
             if result.rotated:
                 self.say(
-                    "The old objects are orphans now. prune_backups marks them, the next one removes them.",
+                    "The old objects are orphans: prune_backups marks them, and removes them a day later.",
                     "The next backup of each tree stores every file again.",
                     "Verify the backups: verify_backup.",
                 )

@@ -39,9 +39,9 @@ def store_lists(context: BackupContext, manifest: Manifest) -> Manifest:
 
     The new lists of packs describe the packs that no stored list describes yet: new packs, and packs of
     backups that earlier releases made. If a database or tree would need more than ``LISTS_LIMIT`` lists, new
-    lists describe all of its packs. No list describes packs of trees and of databases, because releases that
-    know no dumps in chunks refuse a list of such dumps, and must read the trees. The lists of each tree are
-    also recorded in ``STATE_DIR``. Raises ``StorageError`` and ``OSError``.
+    lists describe all of its packs. Packs of trees and packs of databases are in separate lists: releases
+    that do not know dumps in chunks refuse lists with packs of databases, but can still read the trees. The
+    lists of each tree are also recorded in ``STATE_DIR``. Raises ``StorageError`` and ``OSError``.
     """
     packs = {pack.key for part in manifest.parts for pack in part.packs}
     own = (item for item in manifest.contents() if item.key not in packs)

@@ -28,16 +28,16 @@ T = TypeVar("T")
 AGAIN_AFTER = 300.0
 """After so many seconds, a run that has yielded is tried once more."""
 LOOK_AGAIN = 10.0
-"""After a failure to look for waiting sessions, they are looked for again after so many seconds."""
+"""If waiting sessions cannot be looked for, the next attempt is made after this many seconds."""
 
 
 class YieldWatch:
     """A context manager around the dump of a database, which ends the dump if other sessions wait for it.
 
     A thread looks for sessions that wait for a lock of the dump. When one has waited for the time in
-    ``request`` or the settings, the thread ends the sessions of the dump on the server. The ``with`` block
-    then raises ``YieldedError``, whatever error the end of the sessions has caused in it. If the time is 0,
-    nothing is watched.
+    ``request`` or the settings, the thread ends the sessions of the dump on the server. Ending the sessions
+    causes an error in the ``with`` block; this context manager replaces it by ``YieldedError``. If the time
+    is 0, nothing is watched.
     """
 
     def __init__(

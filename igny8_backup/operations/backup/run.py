@@ -48,8 +48,9 @@ def run_backup(context: BackupContext, request: BackupRequest) -> BackupResult:
 
     If a database or tree fails, its failure is recorded and the next one is backed up. If all fail, no
     manifest is written and the first error is raised. Raises ``LockedError`` if another run holds the lock
-    for longer than ``context.wait``; ``YieldedError`` if a session waited for the run, and again for a second
-    run after it; ``UsageError`` for an empty request or an unprintable label.
+    for longer than ``context.wait``; ``YieldedError`` if another database session waited for the run, and if
+    the backup, begun again, failed for the same reason; ``UsageError`` for an empty request or an unprintable
+    label.
     """
     request.require_valid()
     return repeat_after_yield(context, lambda: _run_once(context, request))

@@ -46,7 +46,7 @@ def choose(context: BackupContext, backup_id: str) -> tuple[list[Choice], tuple[
     first = next(whole, usable[0])
     chosen = newest_copies(usable, context.config, lambda item: _fit_parts(item, history), first=first)
     covered = {f"{item.kind} {item.name} of {one.manifest.host}" for one in chosen for item in one.parts}
-    # Parts of which every complete copy is unfit, and those of the first backup that were never complete.
+    # Parts without a reliable copy are left out, and parts of the first backup without a complete one.
     wanted = newest_copies(manifests, context.config)
     missed = [f"{item.kind} {item.name} of {one.manifest.host}" for one in wanted for item in one.parts]
     left_out = dict.fromkeys(part for part in (*missed, *_incomplete(first)) if part not in covered)

@@ -41,7 +41,7 @@ class ExtractRequest(BaseRequest):
 
     ``to_database`` is the name of a new database, ``to_dir`` a new or empty folder; at least one is needed.
     ``tables`` and ``paths`` (patterns) limit what is extracted. ``migrate``: run the project's migrations in
-    the new database. ``skip_damaged``: leave out unreadable rows. The others are those of ``RestoreRequest``.
+    the new database. ``skip_damaged``: leave out unreadable rows. All other fields: see ``RestoreRequest``.
     """
 
     to_database: str = ""

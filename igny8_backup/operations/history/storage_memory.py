@@ -2,7 +2,8 @@
 
 A disk that is not mounted, or a wrong bucket, looks like a storage without backups. This host can tell the
 difference: it remembers its newest backup, and the id in the marker object of the storage. The memory is a
-private file in ``STATE_DIR`` for each storage and ``PREFIX``. A host that has lost it reports nothing.
+private file in ``STATE_DIR`` for each storage and ``PREFIX``. A host that has lost this file reports no lost
+backups.
 """
 
 from __future__ import annotations

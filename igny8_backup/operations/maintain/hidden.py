@@ -18,10 +18,10 @@ from igny8_backup.store import UnreachableError
 
 
 def hidden_backups(context: BackupContext, existing: Collection[str]) -> dict[str, str]:
-    """Return the ids of the hidden backups whose removal nobody recorded, each with its host.
+    """Return the backups whose manifest is under a delete marker although no record says they were removed.
 
-    A host that is not known is ``""``. ``existing`` are the ids of the backups that are not hidden. Raises
-    ``StorageError``.
+    The result maps the id of each to its host, ``""`` if that is not known. ``existing`` are the ids of the
+    backups whose manifest is not under a delete marker. Raises ``StorageError``.
     """
     found: dict[str, str] = {}
     removals = Removals(context.store, context.config.trust)

@@ -140,7 +140,7 @@ class Inventory(History):
         manifests = {entry.id: entry.manifest for entry in self.entries}
         settled: dict[tuple[str, str], bool] = {}
         for run in self.settled_runs():
-            if run.outcome in NOT_DONE:  # it did not fail; monitoring reports it otherwise
+            if run.outcome in NOT_DONE:  # not a failure; monitoring reports it in another way
                 continue
             for name in run.requested:
                 settled.setdefault((run.host, name), _failed(run, name, manifests.get(run.id)))

@@ -24,8 +24,8 @@ def store_acceptance(
     Later copies of the databases and trees whose acceptance changes are judged again. Where the verdict
     changes, the acceptance of the later backup records the copy with which it was compared, because the
     backup ``backup_id`` may be removed one day. The records of later backups are stored first: if this
-    function is interrupted, the command can be repeated. Those that ``TRUSTED`` would reject are left
-    out. Raises ``IdentityError`` and ``StorageError``.
+    function is interrupted, the command can be repeated. A record that ``TRUSTED`` would reject is not
+    stored. Raises ``IdentityError`` and ``StorageError``.
     """
     before = _acceptance(history, backup_id)
     made = replace(before, parts=parts)

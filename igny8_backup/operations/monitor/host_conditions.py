@@ -58,8 +58,8 @@ def host_conditions(
     """Check the newest run of a host, its clock, and whether its backups still exist.
 
     If ``host`` is this machine, ``remembered`` are the ids of backups that this machine remembers and that
-    are gone from storage. If it is ``None``, as for every other host, the backups in ``host.missed`` are
-    reported instead.
+    are gone from storage. If ``remembered`` is ``None``, as for every other host, the backups in
+    ``host.missed`` are reported instead.
     """
     name = f"host {host.name}"
     if host.name not in inventory.hosts.seen:

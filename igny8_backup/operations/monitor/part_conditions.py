@@ -59,7 +59,10 @@ class PartState:
         return self._newest(self.checks, limit)
 
     def drilled(self, limit: timedelta | None) -> datetime | None:
-        """Return the start of the newest successful drill (practice restore), as in :meth:`verified`."""
+        """Return the start of the newest successful drill (practice restore) of a copy that was not outdated.
+
+        A copy was outdated if it was neither the newest nor younger than ``limit`` when it was drilled.
+        """
         good = tuple(item for item in self.checks if item.check.depth == DRILLED and item.sound)
         return self._newest(good, limit)
 

@@ -49,7 +49,7 @@ def _send(subject: str, text: str) -> None:
 def _default_mailer() -> Any:
     """Return the mail backend that the settings choose: the default of MAILERS, or EMAIL_BACKEND."""
     with warnings.catch_warnings():
-        # Where warnings are errors, deprecated mail settings of the project must not keep an alarm from it.
+        # If warnings are errors, deprecated mail settings must not keep an alarm from being sent.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         if django.VERSION >= (6, 1):

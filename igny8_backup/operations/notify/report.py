@@ -56,7 +56,7 @@ class Report:
         self._progress.note(text)
 
     def cover(self, *parts: str) -> None:
-        """Set the databases and trees that this run works on. The run does not end alarms of other ones."""
+        """Set the databases and trees that this run works on. The alarms of all others do not change."""
         self._scope = parts
 
     def fail(self, *lines: str, alarms: Iterable[Alarm] = (), reason: str = "incomplete") -> None:

@@ -51,8 +51,8 @@ class RestoreSession:
             result = session.execute(plan)
 
     With ``dry_run`` only :meth:`plan` may be called. Otherwise the constructor waits until no other run holds
-    the locks, so that the plan includes the changes of the other run. It raises ``LockedError`` after
-    ``context.wait`` seconds. If ``context.wait`` is 0, it does not look at the locks.
+    the locks, so that the plan includes the changes of the other run. After ``context.wait`` seconds it
+    raises ``LockedError``. If ``context.wait`` is 0, the constructor does not look at the locks.
     """
 
     def __init__(self, context: BackupContext, *, dry_run: bool = False) -> None:

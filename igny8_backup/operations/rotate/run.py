@@ -1,8 +1,9 @@
 """Give existing backups the recipients of the settings, without encrypting their data again.
 
-:func:`rotate` is the entry point. It stores the objects of a group of backups with new headers, under new
-keys, then new lists, and at last it replaces the manifests one after the other. Both the old manifest and the
-new one are complete at every moment. The old objects become orphans, which ``prune_backups`` removes.
+:func:`rotate` is the entry point. For each group of backups, it first stores the objects with new headers,
+under new keys. Then it stores new lists. Finally it replaces the manifests one after the other. Both the old
+manifest and the new one are complete at every moment. The old objects become orphans, which ``prune_backups``
+removes.
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ class Kept:
 
 
 def keep_status(config: Config, status: Status) -> list[str]:
-    """Write the document to ``STATE_DIR`` and to the cache, if one is set; return what went wrong."""
+    """Write the status document to ``STATE_DIR`` and to the cache, if one is set; return what went wrong."""
     return _keep(config, status_file(config), cache_key(config), status)
 
 
 def keep_activity(config: Config, activity: Activity) -> list[str]:
-    """Write the document about work that runs, to the same places; return what went wrong."""
+    """Write the activity document to ``STATE_DIR`` and to the cache, if any; return what went wrong."""
     return _keep(config, activity_file(config), cache_key(config, "activity"), activity)
 
 
@@ -90,7 +90,7 @@ def read_status(config: Config) -> Kept:
 
 
 def read_activity(config: Config) -> Activity:
-    """Read the document about work that runs. It is empty if it cannot be read."""
+    """Read the activity document (work that runs). The result is empty if the document cannot be read."""
     nothing = Activity(schema=SCHEMA)
     if config.status_cache:
         data, _ = _from_cache(config, cache_key(config, "activity"))

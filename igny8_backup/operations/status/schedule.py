@@ -16,7 +16,7 @@ from igny8_backup.retention.rules import Policy
 _DAY = timedelta(days=1)
 _PAGE = 'See "Back up every hour" in the documentation.'
 SHARE = 4
-"""A run that takes more than one part in so many of the time between two runs takes too long."""
+"""A run takes too long if it needs more than 1 / ``SHARE`` of the time between two runs."""
 
 
 def find_problems(config: Config) -> list[Problem]:

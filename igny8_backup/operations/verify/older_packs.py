@@ -1,8 +1,8 @@
 """Choose the packs of older backups that a verification reads today: :func:`choose_older_packs`.
 
 The newest copies are read by every verification. Each pack that only older backups need is read once in seven
-days: on the day of the week to which its key belongs, or, if there was no verification on that day, with the
-next one. ``STATE_DIR`` has the day of the last verification of each storage.
+days: on the day of the week to which its key belongs, or, if there was no verification on that day, by the
+next verification. ``STATE_DIR`` has the day of the last verification of each storage.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class LastShare:
 def choose_older_packs(
     context: BackupContext, manifests: Iterable[Manifest], verified: Collection[str], today: int
 ) -> dict[str, frozenset[str]]:
-    """Return the keys of the packs and lists to read, by the newest of the backups that need them.
+    """Choose the packs and lists to read today; return their keys by the id of a backup.
 
-    ``manifests`` are sorted newest first. ``verified`` are the ids of backups all of whose objects are read
-    anyway. ``today`` is the number of the day. The share of a day that has passed without a verification is
-    included, for up to seven days.
+    Of the backups that need a pack, the newest is named. ``manifests`` are sorted newest first. ``verified``
+    are the ids of backups all of whose objects are read anyway. ``today`` is the number of the day. The share
+    of a day that has passed without a verification is included, for up to seven days.
     """
     missed = min(max(today - _last_day(context, today), 1), DAYS)
     shares = {day % DAYS for day in range(today - missed + 1, today + 1)}

@@ -39,7 +39,8 @@ class VerifyRequest:
 
     ``depth`` is ``stored`` (compare sizes and digests) or ``content`` (also decrypt and parse). ``sample`` is
     the share of the objects to read, in percent; every day other objects are chosen. ``older_packs`` adds a
-    seventh of the packs that only older backups need. ``only``, if not empty, limits it to these keys.
+    seventh of the packs that only older backups need. ``only``, if not empty, limits the verification to
+    these keys.
     """
 
     backup_id: str = ""

@@ -36,9 +36,9 @@ class Ranges:
     """Reads an object from ``start`` to ``end`` in ranges. Use it as a context manager.
 
     ``open_range`` requests the bytes from its first argument to its second, which is not included, and
-    returns the body; it raises ``NoRangesError`` if the server returns others. ``read`` reads so many bytes
-    from a body. ``repeat`` calls a function until it succeeds or ``stop`` is set. ``shut_down`` ends all
-    reads of a body, as far as possible.
+    returns the body; it raises ``NoRangesError`` if the server returns other bytes. ``read(body, count)``
+    reads bytes from a body. ``repeat`` calls a function until it succeeds or ``stop`` is set. ``shut_down``
+    ends all reads of a body, as far as possible.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Start hash workers (``archive.hash_worker``), which read and hash files that may be known, and ask them.
+"""Start hash workers (``archive.hash_worker``), and let them compare files with the last backup.
 
-Reading and hashing small files takes the time of one processor. If the times of all files changed and their
-contents did not, as after ``chown -R`` or a deployment that copies files, this is all the work of a backup.
+A hash worker reads and hashes files that may have the same contents as before. After ``chown -R``, or a
+deployment that copies files, the times of all files have changed and their contents have not. Then a backup
+does hardly anything but read and hash, which one processor alone would do slowly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``python -m igny8_backup.trees.archive.hash_worker FD``: a hash worker, which reads and hashes known files.
 
 The worker is a child of the archive worker. ``hash_client.Hashers`` starts it, sends it batches of files that
-may have the contents that an earlier backup holds, and receives the lines of the new index of those that do.
+may have the contents that an earlier backup holds, and receives the index lines of the files that do.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     started_by = os.getppid()
 
     def stop_without_parent() -> None:
-        if os.getppid() != started_by:  # to read a large file for nobody may take an hour
+        if os.getppid() != started_by:  # otherwise the worker could read a large file for an hour in vain
             sys.exit("The parent process has ended.")
 
     with closing(ListedFolders(_open_root(job.root))) as folders:

@@ -33,7 +33,7 @@ class NewlyExcluded:
         self._excluded = excluded
         self._exclude_caches = exclude_caches
         self._found: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-        self._tags: dict[bytes, bool] = {}  # whether a folder is tagged, of those above the last file
+        self._tags: dict[bytes, bool] = {}  # is it tagged? for each folder above the last file
 
     def __call__(self, line: bytes) -> None:
         """Count the file in this line of the index if it is excluded now."""

@@ -114,7 +114,7 @@ class PackWriter:
         """Return the next file of the walk that must be stored; None if there is none.
 
         Unchanged files, folders and links that come before it are emitted as events. ``buffer(n)`` returns
-        the memory for the contents of a small file, behind a tar header of ``n`` bytes.
+        the memory for the contents of a small file, which follow a tar header of ``n`` bytes.
         """
         for item in found:
             if isinstance(item, OpenedFile):

@@ -75,10 +75,11 @@ def _compare(member: Member, record: Record) -> IntegrityError | None:
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
     """Return the names of the packs (tars) that must be read again to check a second backup.
 
-    The packs were compared with ``checked``, the index records of the first backup. ``records`` are the index
-    records of the second. A pack must be read again if a file that ``records`` places in it is missing from
-    ``checked``, or has another pack, size or digest there. ``checked`` and ``records`` must be in the order
-    of the index. They are read one by one, so memory use does not grow with their number.
+    Two backups share these packs. The packs were read and compared with ``checked``, the index records of the
+    first backup. ``records`` are the index records of the second backup. A pack must be read again if a file
+    that ``records`` places in it is missing from ``checked``, or has another pack, size or digest there.
+    ``checked`` and ``records`` must be in the order of the index. They are read one by one, so memory use
+    does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")

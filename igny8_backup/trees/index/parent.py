@@ -25,7 +25,7 @@ class ParentIndex:
         self._lines = lines
         self._on_missing = on_missing
         self._next: list[bytes] = []  # read but not yet used
-        self._order: bytes | None = None  # of the path in the first of them, if known
+        self._order: bytes | None = None  # the sort key of the first path in ``_next``, if known
 
     def match_unchanged(self, prefixes: list[bytes]) -> list[bytes]:
         """Return the index lines of the next files of the walk, up to the first file that has changed.
@@ -86,7 +86,7 @@ class ParentIndex:
             self._on_missing(line)
 
     def _read(self, count: int) -> bool:
-        """Read until ``_next`` holds ``count`` lines or the index ends; return whether it holds any."""
+        """Read until ``_next`` holds ``count`` lines or the index ends; return whether ``_next`` has any."""
         while count > len(self._next) and (batch := next(self._lines, None)) is not None:
             self._next.extend(batch)
         return bool(self._next)

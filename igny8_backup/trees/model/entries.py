@@ -73,8 +73,9 @@ class Entry(NamedTuple):
 class Files(NamedTuple):
     """Consecutive regular files in a folder; ``prefix`` is the path of the folder with a slash.
 
-    ``folders`` identifies the folders of the prefix as the walk listed them, if another process walks. Most
-    files of a tree are unchanged; they are compared without creating an ``Entry`` for each.
+    If another process walks the tree, ``folders`` are the identities (device and inode) that the folders in
+    the prefix had during the walk. Most files of a tree are unchanged; they are compared without creating an
+    ``Entry`` for each.
     """
 
     prefix: bytes

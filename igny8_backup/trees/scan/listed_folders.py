@@ -1,4 +1,7 @@
-"""Open the files of a tree in another process than the one that walks it, or later, as safely as the walk."""
+"""Open the files of a tree that another process has walked, or that were walked earlier.
+
+The files are opened as safely as by the walk itself: never through a symlink.
+"""
 
 from __future__ import annotations
 

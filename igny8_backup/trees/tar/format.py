@@ -85,8 +85,9 @@ def read_tar(blocks: Views) -> Iterator[Member]:
 
     A file that changed while it was backed up has two members in a row, and the second one counts. Contents
     that the caller does not read are skipped. Raises ``IntegrityError`` if a member is not a regular file, if
-    members are not sorted, for a name that is not ``./`` and a path below the root, for a wrong checksum, and
-    for a truncated tar. Trust no member before the iterator has ended.
+    members are not sorted, if a checksum is wrong, or if the tar is truncated. The name of each member must
+    be ``./`` followed by a path below the root; any other name raises the same error. Trust no member before
+    the iterator has ended.
     """
     source = _Source(blocks)
     last = b""
@@ -171,8 +172,8 @@ def _block(path: bytes, kind: bytes, mode: int, owner: Owner, size: int, mtime: 
 def _shared(kind: bytes, mode: int, owner: Owner, target: bytes) -> tuple[bytes, bytes, int]:
     """Return the parts of a header that many members share, so that they are built only once.
 
-    The parts are: the fields of mode and owner; the fields after the checksum; and the sum of the bytes of
-    these latter fields and of eight blanks, which stand for the checksum itself.
+    The parts are: the fields of mode and owner; the fields after the checksum; and the sum of all bytes in
+    these fields plus eight blanks, which stand for the checksum itself.
     """
     uid, gid, user, group = owner
     access = b"%07o\0%b%b" % (mode, _number(uid, 8), _number(gid, 8))

@@ -92,8 +92,8 @@ def lasting_use(session: Session, names: Sequence[str]) -> str:
 def run_without_sessions(live: Connection, names: Sequence[str], work: Callable[[Session], None]) -> None:
     """Terminate the sessions in the databases ``names`` while ``work`` renames or drops these databases.
 
-    ``work`` receives a session in a maintenance database. It is called again if it fails because a database
-    is in use. Raises :class:`DatabaseError` if the database stays in use.
+    ``work`` receives a session in a maintenance database. ``work`` is called again if it fails because a
+    database is in use. Raises :class:`DatabaseError` if the database stays in use.
     """
     with terminate_sessions(live, names), live.maintenance() as session:
         for attempt in range(1, ATTEMPTS + 1):

@@ -160,7 +160,7 @@ class Dumper:
         )
 
     def _explained(self, first: bytes, blocks: Blocks, details: DatabaseDetails) -> Blocks:
-        """Yield ``first`` and ``blocks``; explain why ``pg_dump`` failed if it does."""
+        """Yield ``first`` and ``blocks``. If ``pg_dump`` fails, raise its error with an explanation."""
         try:
             yield first
             yield from blocks

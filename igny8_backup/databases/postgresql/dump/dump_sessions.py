@@ -64,7 +64,7 @@ class DumpSessions:
     def waiting(self, seconds: float, closed: Event) -> str:
         """Implement ``Engine.waiting_sessions``."""
         with self._source.open() as session:
-            # The session must not be the one that pg_dump lacks then.
+            # This session must not use up the last one that the server permits: pg_dump needs it.
             needed, in_database = SESSIONS + 1, SESSIONS_IN_DATABASE + 1
             if limits := limit_blockers(session, session.dbname, needed=needed, in_database=in_database):
                 text, _, remedy = limits[0].partition(": ")

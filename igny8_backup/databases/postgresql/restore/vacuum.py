@@ -109,8 +109,8 @@ def _drop_statistics(
 ) -> None:
     """Drop the planner's statistics of a column, by setting its type to the type that it already has.
 
-    ``table`` and ``collation`` are a schema and a name; both parts of ``collation`` are ``None`` if the type
-    has no collation. Source: PostgreSQL docs, ALTER TABLE.
+    ``table`` and ``collation`` each consist of a schema and a name; both parts of ``collation`` are ``None``
+    if the type has no collation. Source: PostgreSQL docs, ALTER TABLE.
     """
     collate = f" COLLATE {identifier(*filter(None, collation))}" if collation[0] else ""
     altered = f"ALTER COLUMN {identifier(column)} TYPE {column_type}{collate}"

@@ -17,7 +17,10 @@ FULL_DUMP = "full dump"
 
 
 def unplanned_fulls(parts: Iterable[DatabasePart], now: datetime, config: Config) -> list[ChunkedDump]:
-    """Return the unplanned full dumps of the last ``FULL_EVERY`` among ``parts``, dumps of one database."""
+    """Return the full dumps made in the last ``FULL_EVERY`` although none was due.
+
+    ``parts`` are dumps of one database.
+    """
     return [
         part.chunked
         for part in parts

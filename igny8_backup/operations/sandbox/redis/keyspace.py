@@ -28,7 +28,7 @@ class Keyspace:
         self._expiry: dict[bytes, float] = {}
 
     def get(self, key: bytes, kind: type[Any] | None = None) -> Any:
-        """Return the value of ``key``, or None. Raises ``CommandError`` if it is not of the type ``kind``."""
+        """Return the value of ``key``, or None. Raises ``CommandError`` if the value is not a ``kind``."""
         if self._expiry.get(key, float("inf")) <= time.time():
             self.delete(key)
         value = self._values.get(key)
@@ -89,7 +89,7 @@ class Keyspace:
 def options(words: Words, *with_value: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield each option in ``words``, in upper case, with its value or ``b""``.
 
-    ``with_value`` are the options that have a value: the word that follows.
+    ``with_value`` names the options that take a value; the value is the next word.
     """
     rest = iter(words)
     for word in rest:

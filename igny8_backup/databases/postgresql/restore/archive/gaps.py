@@ -131,7 +131,10 @@ class _Archive:
         yield number
 
     def _sections(self) -> Generator[bytes, None, None]:
-        """Yield the pieces of a table or a large object with their lengths, and the zero behind them."""
+        """Yield the pieces of the data of one table or large object, each with its length before it.
+
+        The last block is the length 0, which ends the data.
+        """
         while (length := self._take(len(self._zero))) != self._zero:
             yield length
             missing = int.from_bytes(length[1:], "little")
@@ -161,7 +164,7 @@ class _Archive:
                 continue
 
     def _find_header(self, index: int) -> int | None:
-        """Find the header of an entry behind ``index`` in the buffer, and move to it."""
+        """Find in the buffer the header of an entry that comes after ``index``, and move to the header."""
         size = 2 + self._contents.int_size
         start = 0
         while (at := self._buffer.find(self._zero, start)) >= 0:

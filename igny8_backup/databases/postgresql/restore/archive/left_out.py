@@ -106,7 +106,7 @@ def unusable_tablespaces(session: Session, entries: Sequence[Entry]) -> tuple[st
 def _foreign_refreshes(entries: Sequence[Entry]) -> set[int]:
     """Return the numbers of the entries that fill materialized views from foreign tables.
 
-    A view reads a foreign table also if it reads another view that does so, or a table that has the foreign
+    Some views read a foreign table indirectly: through another view, or through a table that has the foreign
     table as a partition or child.
     """
     tables = {entry.number for entry in entries if entry.kind in ("TABLE", _FOREIGN)}
