@@ -124,7 +124,8 @@ def test_project_without_optional_packages_starts(manage: Run) -> None:
 
 @pytest.mark.parametrize("module", REQUIRED)
 def test_project_without_required_package_starts_and_reports_it(manage: Run, module: str) -> None:
-    text = assert_starts(manage, env=hidden(module))
+    excluding = 'IGNY8_BACKUP |= {"SITES": {"media": str(BASE_DIR)}, "EXCLUDE": {"media": ["*.tmp"]}}'
+    text = assert_starts(manage, env=hidden(module), more=excluding)
     assert "W009" in text or "E041" in text or module == "rich", "only commands need rich"
 
 
