@@ -214,6 +214,7 @@ def test_setup_imports_nothing_that_can_be_missing(manage: Run) -> None:
         "igny8_backup",
         "igny8_backup.apps",
         "igny8_backup.models",
+        "igny8_backup.common",
         "igny8_backup.common.outside",
         "igny8_backup.checks",
         "igny8_backup.common.hidden",
