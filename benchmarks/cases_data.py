@@ -137,7 +137,11 @@ CASES = (
         key="large",
         title="One large file",
         make=_make_large,
-        changes=(("One large file, touched", _touch), ("One large file that grew by 3 %", _grow)),
+        changes=(
+            ("One large file, touched", _touch),
+            ("One large file that grew by 3 %", _grow),
+            ("One large file, renamed", _rename),  # the last change: the others need its name
+        ),
     ),
     Case(
         key="empty", title="Many empty files", make=_make_empty, changes=(("Empty files, touched", _touch),)

@@ -43,7 +43,7 @@ def make_odd(root: Path) -> None:
         b"x" * 200,
     ):
         with open(os.path.join(odd, name), "wb") as file:
-            file.write(name * 3)
+            file.write(name * 400)
     os.link(os.path.join(odd, b"new\nline"), os.path.join(odd, b"z second\nname"))
     os.symlink(b"new\nline", os.path.join(odd, b"link"))
     os.symlink(b"nowhere \xff", os.path.join(odd, b"dangling"))
@@ -53,6 +53,17 @@ def make_odd(root: Path) -> None:
     os.chmod(os.path.join(odd, b"closed", b"file"), 0o440)
     os.chmod(os.path.join(odd, b"closed"), 0o555)
     os.utime(os.path.join(odd, b"closed"), (1_600_000_000, 1_600_000_000))
+
+
+def rename_and_touch(root: Path) -> None:
+    """Rename a folder, copy files in it, and change the modes of files, after a backup."""
+    odd = (root / "by hand").rename(root / "moved by hand")
+    for name in ("-rf", "100%25 %41"):
+        shutil.copyfile(odd / name, odd / f"{name}, copied")
+    (odd / "closed" / "file").chmod(0o600)
+    page = min(path for path in root.rglob("*.html") if path.is_file())
+    page.chmod(0o604)
+    os.utime(page, (1_600_000_000, 1_600_000_000))
 
 
 def tree(root: Path) -> dict[bytes, tuple[object, ...]]:
@@ -121,9 +132,11 @@ def test_recovery_page_commands_restore_a_backup(project: Project, tmp_path: Pat
     tools(project)
     project.seed_small()
     make_odd(project.sites)
+    project.run("backup_sites", check=True)
+    rename_and_touch(project.sites)
     project.run("backup_all", check=True)
     before_rows, before_tree = rows(project, project.database), tree(project.sites)
-    (backup_id,) = [folder.name for folder in (project.storage / "igny8/backups").iterdir()]
+    *_, backup_id = sorted(folder.name for folder in (project.storage / "igny8/backups").iterdir())
     recovered = f"{project.database}_recovered"
     target = tmp_path / "recovered"
     work = tmp_path / "work"

@@ -142,7 +142,9 @@ def test_storage_format_lists_every_field_of_the_index() -> None:
         )
     )
     for kind in kinds:
-        record = Record(kind=kind, sha256="0" * 64, pack="p", target=b"A", racy=True, **common, **times)
+        record = Record(
+            kind=kind, sha256="0" * 64, pack="p", target=b"A", racy=True, member=b"m", **common, **times
+        )
         fields = to_json(record)
         written |= fields.keys()
         assert from_json(fields).kind == kind

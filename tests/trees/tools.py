@@ -9,10 +9,11 @@ import os
 import pickle
 import stat
 import subprocess
+import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -32,8 +33,10 @@ from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.packs import PACK_LIMIT, PackWriter
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.index import index
+from igny8_backup.trees.index.contents import KnownContents
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.index.parent import ParentIndex
+from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import Record, from_json, to_line
 from igny8_backup.trees.scan.scan import Scan
 from igny8_backup.trees.tar import format as tar
@@ -118,7 +121,6 @@ def take(
     number = len(earlier.packs) if earlier else 0xC
     if earlier:
         backup.packs.update(earlier.packs)
-        parent = ParentIndex(index.lines(io.BytesIO(earlier.index())))
 
     def record(found: Record) -> None:
         backup.records.append(found)
@@ -150,20 +152,38 @@ def take(
                 if on_progress is not None:
                     on_progress(files_so_far, bytes_so_far)
 
-    writer = PackWriter(
-        root,
-        backup_id=f"20261122T021500Z-7f3a9{number % 16:x}",
-        emit=emit,
-        compared=Comparison(parent, checksum, packs_to_rewrite, hashers=hashers) if earlier else None,
-        ahead=ahead,
-        batch_files=batch_files,
-        limit=limit,
-        scan=scan,
-    )
-    with closing(writer.packs()) as packs:
-        for name, blocks in packs:
-            backup.packs[name] = b"".join(blocks)
+    with comparison(earlier, checksum, packs_to_rewrite, hashers) as compared:
+        writer = PackWriter(
+            root,
+            backup_id=f"20261122T021500Z-7f3a9{number % 16:x}",
+            emit=emit,
+            compared=compared,
+            ahead=ahead,
+            batch_files=batch_files,
+            limit=limit,
+            scan=scan,
+        )
+        with closing(writer.packs()) as packs:
+            for name, blocks in packs:
+                backup.packs[name] = b"".join(blocks)
     return backup
+
+
+@contextmanager
+def comparison(
+    earlier: Backup | None, checksum: bool, packs_to_rewrite: Collection[str], hashers: Hashers | None
+) -> Iterator[Comparison | None]:
+    """Yield the rules for comparing a tree with an earlier backup, if there is one."""
+    if earlier is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(earlier.index())
+        file.seek(0)
+        contents = KnownContents(file.fileno(), packs_to_rewrite)
+        yield Comparison(
+            ParentIndex(index.lines(file)), checksum, packs_to_rewrite, hashers=hashers, contents=contents
+        )
 
 
 def restore_tree(
@@ -182,7 +202,10 @@ def restore_tree(
     )
     with closing(writer):
         for name, data in backup.packs.items():
-            writer.extract_pack(stream(data, block), [record for record in records if record.pack == name])
+            inside = [record for record in records if record.pack == name]
+            writer.extract_pack(
+                stream(data, block), sorted(inside, key=lambda found: order(found.stored_path))
+            )
         writer.finish(records)
         writer.flush()
     return result

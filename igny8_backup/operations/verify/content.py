@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
@@ -22,6 +22,7 @@ from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
 from igny8_backup.trees.extract.check import check_folders, check_pack, packs_not_confirmed
+from igny8_backup.trees.extract.partition import merge_renamed, sort_renamed
 from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record
 
@@ -101,12 +102,13 @@ def _read_tree(
 ) -> None:
     with ExitStack() as stack:
         file = stack.enter_context(_scratch_file(context))
+        renamed: set[str] = set()  # packs that hold files under other paths than the index
 
         def read_index(blocks: Blocks) -> None:
             with closing(blocks):
                 write_file(blocks, file.fileno(), name=f"the index into {context.config.scratch_dir}")
             packs = {keys.pack_of(key) for key in tree.pack_keys(manifest.host)}
-            _check_index(tree, packs, _records_in(file))
+            renamed.update(_check_index(tree, packs, _records_in(file)))
 
         if tree.index is None or not attempt(tree.index, read_index):
             return  # without the index, the packs cannot be checked
@@ -116,8 +118,7 @@ def _read_tree(
             attempt(tree.folders, partial(check_folders, records=_records_in(file)))
         for item in tree.packs:
             if item.key in chosen:
-                name = keys.pack_of(item.key)
-                inside = (record for record in _records_in(file) if record.pack == name)
+                inside = _records_of(context, keys.pack_of(item.key), file, renamed)
                 attempt(item, partial(check_pack, records=inside))
 
 
@@ -126,20 +127,45 @@ def _records_in(file: IO[bytes]) -> Iterator[Record]:
     return index.read(from_file(file.fileno()))
 
 
-def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> None:
+def _records_of(
+    context: BackupContext, pack: str, file: IO[bytes], renamed: Collection[str]
+) -> Iterator[Record]:
+    """Yield the records of a pack from the index in ``file``, in the order of their paths in the pack.
+
+    ``renamed`` are the packs that contain files under other paths than those in the index.
+    """
+    if pack not in renamed:
+        yield from (record for record in _records_in(file) if record.pack == pack)
+        return
+    with _scratch_file(context) as runs:
+        renamed_files = (record for record in _records_in(file) if record.pack == pack and record.member)
+        try:
+            sort_renamed(renamed_files, runs)
+        except OSError as error:
+            raise _no_scratch(context, error) from None
+        in_place = (record for record in _records_in(file) if record.pack == pack and not record.member)
+        yield from merge_renamed(in_place, runs.fileno())
+
+
+def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> set[str]:
     """Check that the manifest names all packs (tar archives) that the index needs.
 
     Also check that both have the same numbers of files, folders and links. ``packs`` are the names of the
-    packs that the manifest names, ``found`` the records of the index. Raises ``IntegrityError``.
+    packs that the manifest names, ``found`` the records of the index. Returns the names of the packs that
+    contain files under other paths than those in the index. Raises ``IntegrityError``.
     """
+    renamed: set[str] = set()
     counts = {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0}
     for record in found:
         counts[record.kind] += 1
         if record.kind == "file" and record.pack not in packs:
             raise IntegrityError(f"The index needs {record.pack!r}, a pack which the manifest does not name.")
+        if record.member:
+            renamed.add(record.pack)
     links = counts["symlink"] + counts["hardlink"]
     if (counts["file"], counts["dir"], links) != (tree.files, tree.directories, tree.links):
         raise IntegrityError("The index and the manifest differ in the numbers of files, folders and links.")
+    return renamed
 
 
 def _scratch_file(context: BackupContext) -> IO[bytes]:
@@ -147,6 +173,10 @@ def _scratch_file(context: BackupContext) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:
-        what = f"No scratch file can be created in {context.config.scratch_dir}: {error.strerror}."
-        hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
-        raise FilesError(what, unchanged="No result was recorded.", hint=hint) from None
+        raise _no_scratch(context, error) from None
+
+
+def _no_scratch(context: BackupContext, error: OSError) -> FilesError:
+    what = f"No scratch file can be created in {context.config.scratch_dir}: {error.strerror}."
+    hint = "Set IGNY8_BACKUP['SCRATCH_DIR'] to a folder that this user can write to."
+    return FilesError(what, unchanged="No result was recorded.", hint=hint)

@@ -8,13 +8,22 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive import reader
-from igny8_backup.trees.archive.hash_ahead import Item, SameSize, Single, hash_ahead
+from igny8_backup.trees.archive.hash_ahead import FEW_FILES, Item, SameSize, Single, hash_ahead
 from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.reader import OpenedFile
-from igny8_backup.trees.index.lines import FileLines, pack_of_line, unchanged_files, unchanged_prefixes
+from igny8_backup.trees.index.contents import KnownContents
+from igny8_backup.trees.index.lines import (
+    FileLines,
+    Stored,
+    describes,
+    pack_of_line,
+    unchanged_files,
+    unchanged_prefixes,
+)
 from igny8_backup.trees.index.parent import ParentIndex
-from igny8_backup.trees.model.entries import LINKS, Entry, Files, Row
+from igny8_backup.trees.model.entries import LINKS, SIZE, Entry, Files, Row
 from igny8_backup.trees.model.records import Record, from_json, record_of
 from igny8_backup.trees.model.skips import OnSkip, why
 from igny8_backup.trees.model.xattrs import read_xattrs_or_skip
@@ -29,7 +38,8 @@ class Comparison:
     ``packs_to_rewrite`` (names of packs, the tars of earlier backups) count as changed and are stored again,
     so that those packs are no longer needed. ``full``: every file is stored again, and the index serves only
     to find the files that are gone. ``hashers`` read the files that have the same size as before; without
-    them, the caller does. They need a scan that opens files at any time (``ScanAhead``).
+    them, the caller does. They need a scan that opens files at any time (``ScanAhead``). ``contents`` finds
+    files that were renamed, moved or copied.
     """
 
     parent: ParentIndex
@@ -37,6 +47,7 @@ class Comparison:
     packs_to_rewrite: Collection[str] = ()
     full: bool = False
     hashers: Hashers | None = None
+    contents: KnownContents | None = None
 
 
 Found: TypeAlias = Record | FileLines | OpenedFile
@@ -52,6 +63,7 @@ class ComparedWalk:
     def __init__(self, scan: Scan, compared: Comparison | None, *, on_skip: OnSkip) -> None:
         self._scan = scan
         self._compared = compared
+        self._contents = compared.contents if compared else None
         self._on_skip = on_skip
         # The first path of each hard-linked file. The key includes the time of change: an inode number is
         # used again once its file is gone, and entries seen some time apart need not be one file.
@@ -66,7 +78,7 @@ class ComparedWalk:
         """
         items, compared = self._walk(), self._compared
         if compared and compared.hashers:
-            items = hash_ahead(items, compared.hashers)
+            items = hash_ahead(items, compared.hashers, compared.contents)
         with closing(items):
             for item in items:
                 if isinstance(item, Single):
@@ -82,6 +94,23 @@ class ComparedWalk:
         """
         if self._compared is not None:
             self._compared.parent.finish()
+
+    def may_be_stored(self, file: OpenedFile) -> bool:
+        """Return whether an earlier backup may hold the contents of a file, judging by its size."""
+        if file.unknown:
+            return False
+        if file.old and file.old.size == file.size:
+            return True
+        return self._contents is not None and self._contents.may_hold(file.size)
+
+    def stored(self, file: OpenedFile) -> Stored | None:
+        """Return where an earlier backup stored the contents of a file, if it did and the file was hashed."""
+        old = file.old
+        if old and (old.size, old.sha256) == (file.size, file.sha256):
+            return Stored(old.sha256, old.pack, old.member)
+        if self._contents is None or file.unknown or not file.sha256:
+            return None
+        return self._contents.find(file.size, file.sha256)
 
     def _walk(self) -> Generator[Item, None, None]:
         """Yield everything in the tree, compared by status only. Nothing is opened."""
@@ -116,9 +145,40 @@ class ComparedWalk:
                 done += len(lines)
                 yield SameSize(files.part(start, done), prefixes[start:done], lines)
             else:
-                line = compared.parent.find(files.path(done)) if compared else None
-                yield Single(files, done, prefixes[done], line)
-                done += 1
+                done = yield from self._one_by_one(files, prefixes, done)
+
+    def _one_by_one(
+        self, files: Files, prefixes: list[bytes], start: int
+    ) -> Generator[Single | SameSize, None, int]:
+        """Yield the file with number ``start``; before it, the files that may have been renamed.
+
+        Returns the number of the next file.
+        """
+        number, line = start, None
+        while number < len(files.names):
+            line = self._compared.parent.find(files.path(number)) if self._compared else None
+            if not self._may_be_renamed(files.rows[number], prefixes[number], line):
+                break
+            number += 1
+        if number > start:
+            yield SameSize(files.part(start, number), prefixes[start:number], [b""] * (number - start))
+        if number < len(files.names):
+            yield Single(files, number, prefixes[number], line)
+        return number + 1
+
+    def _may_be_renamed(self, row: Row, prefix: bytes, line: bytes | None) -> bool:
+        """Return whether hash workers look for the contents of a file under other paths.
+
+        ``line`` is that of its path in the last index. A file of the same size may have kept its contents.
+        Small files of another size are left to the archive worker, which hashes them in any case, until some
+        were found: mostly, such files are new.
+        """
+        compared, contents = self._compared, self._contents
+        if compared is None or contents is None or compared.hashers is None or row[LINKS] > 1:
+            return False
+        if line is not None and describes(line, prefix, row[SIZE]):
+            return False
+        return (row[SIZE] > BLOCK or contents.found >= FEW_FILES) and contents.may_hold(row[SIZE])
 
     def _same_size(self, files: Files, prefixes: list[bytes], start: int) -> list[bytes]:
         """Return the lines of the next files, from number ``start``, whose contents hash workers compare."""
@@ -130,7 +190,7 @@ class ComparedWalk:
         )
 
     def _file(self, single: Single) -> Found | None:
-        files, number, _, _ = single
+        files, number, *_ = single
         row = files.rows[number]
         if row[LINKS] > 1 and (first := self._links.get(_identity(row))) is not None:
             return record_of(files.entry(number), "hardlink", target=first)
@@ -143,7 +203,7 @@ class ComparedWalk:
 
     def _compare(self, single: Single) -> FileLines | OpenedFile | None:
         compared = self._compared
-        files, number, prefix, line = single
+        files, number, prefix, line, _ = single
         if compared is None or line is None or compared.full:
             return self._open(single, None)
         if line.startswith(prefix) and not compared.checksum:
@@ -155,12 +215,13 @@ class ComparedWalk:
         return self._open(single, old if reusable else None)
 
     def _open(self, single: Single, old: Record | None) -> OpenedFile | None:
-        files, number, prefix, _ = single
+        files, number, prefix, _, unknown = single
         try:
             file = reader.open_file(self._scan, files, number, prefix, old)
         except OSError as error:
             self._on_skip(files.path(number), why(error))
             return None
+        file.unknown = unknown
         file.xattrs = read_xattrs_or_skip(file.path, file.fd, self._on_skip)
         return file
 

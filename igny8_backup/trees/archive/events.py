@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from igny8_backup.trees.index.lines import FileLines, packed_size
+from igny8_backup.trees.index.lines import FileLines, LinesBuilder
 from igny8_backup.trees.model.records import Record
 
 BATCH_FILES = 200
@@ -69,9 +68,7 @@ class FileBatcher:
         self._reported_bytes = 0
         self._emit = emit
         self._batch_files = batch_files
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._packed_sizes: Counter[str] = Counter()
+        self._lines = LinesBuilder()
 
     def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
         """Add a file that was read: its line in the index, and the pack (tar) that holds it.
@@ -79,9 +76,7 @@ class FileBatcher:
         ``size`` is the size of the file in bytes. The caller must already have added it to ``self.bytes``.
         """
         self._files += 1
-        self._lines.append(line)
-        self._size += size
-        self._packed_sizes[pack] += packed_size(len(path), size)
+        self._lines.add(line, pack, path, size)
         if len(self._lines) >= self._batch_files or self.bytes - self._reported_bytes >= BATCH_BYTES:
             self.flush()
 
@@ -99,8 +94,7 @@ class FileBatcher:
     def flush(self) -> None:
         """Emit the buffered files as one event, and empty the buffer."""
         if self._lines:
-            self._emit(FilesArchived(FileLines(self._lines, self._size, self._packed_sizes, opened=True)))
-            self._lines, self._size, self._packed_sizes = [], 0, Counter()
+            self._emit(FilesArchived(self._lines.take()))
             self.report_progress()
 
     def report_progress(self) -> None:

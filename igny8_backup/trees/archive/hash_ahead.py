@@ -12,8 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from igny8_backup.trees.archive.hash_client import Compared, Hashers, KnownFiles
-from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.archive.hash_client import Compared, Hashers, KnownFiles, Other
+from igny8_backup.trees.archive.reader import OpenedFile, line_of
+from igny8_backup.trees.index.contents import KnownContents
+from igny8_backup.trees.index.lines import FileLines, LinesBuilder
 from igny8_backup.trees.model.entries import SIZE, Files
 from igny8_backup.trees.model.records import Record
 
@@ -31,20 +33,22 @@ class Single(NamedTuple):
     """File ``number`` of ``files``, which no hash worker compares: the caller must compare or store it.
 
     ``prefix`` is the beginning of its line in the new index (``unchanged_prefixes``), ``line`` its line in
-    the index of the last backup. Without a line, its contents must be stored.
+    the index of the last backup. Without a line, its contents must be stored if no other path has them.
+    ``unknown``: it was hashed, and no path has them.
     """
 
     files: Files
     number: int
     prefix: bytes
     line: bytes | None
+    unknown: bool = False
 
 
 class SameSize(NamedTuple):
     """Files whose size is the same as in the last backup, and whose contents may be the same.
 
     ``prefixes`` are the beginnings of their lines in the new index, ``lines`` their lines in the index of the
-    last backup.
+    last backup. A line is empty if only another path had this size.
     """
 
     files: Files
@@ -75,12 +79,14 @@ class _Part(NamedTuple):
     position: int
 
 
-def hash_ahead(items: Generator[Item, None, None], hashers: Hashers) -> Generator[Item, None, None]:
+def hash_ahead(
+    items: Generator[Item, None, None], hashers: Hashers, contents: KnownContents | None
+) -> Generator[Item, None, None]:
     """Yield ``items`` in order, with the results of ``hashers`` in place of each ``SameSize``.
 
-    A file whose contents are the same is yielded as a line of the new index (``FileLines``), any other as a
-    ``Single``. If there are only a few files to hash, all are yielded as ``Single``. Raises the errors of
-    ``Hashers.submit`` and of its result.
+    A file whose contents are the same, or are in ``contents`` under another path, is yielded as a line of the
+    new index (``FileLines``), any other as a ``Single``. If there are only a few files to hash, all are
+    yielded as ``Single``. Raises the errors of ``Hashers.submit``, of its result and of ``contents.find``.
     """
     waiting: deque[Item | _Part] = deque()
     limit = hashers.limit * BATCHES_AHEAD * BATCH_FILES
@@ -103,9 +109,9 @@ def hash_ahead(items: Generator[Item, None, None], hashers: Hashers) -> Generato
             while files > limit:
                 first = waiting.popleft()
                 files -= _count(first)
-                yield from _finished(first, hashers)
+                yield from _finished(first, hashers, contents)
         while waiting:
-            yield from _finished(waiting.popleft(), hashers)
+            yield from _finished(waiting.popleft(), hashers, contents)
 
 
 def _add(batch: _Batch, item: SameSize) -> _Part:
@@ -132,7 +138,7 @@ def _count(item: Item | _Part) -> int:
     return len(item.lines) if isinstance(item, FileLines) else 1
 
 
-def _finished(item: Item | _Part, hashers: Hashers) -> Iterator[Item]:
+def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | None) -> Iterator[Item]:
     if not isinstance(item, _Part):
         yield item
         return
@@ -140,11 +146,39 @@ def _finished(item: Item | _Part, hashers: Hashers) -> Iterator[Item]:
     if not batch.closed:
         _close(batch, hashers)
     if batch.future is None:
-        yield from (Single(files, number, prefixes[number], line) for number, line in enumerate(lines))
+        for number, line in enumerate(lines):
+            yield Single(files, number, prefixes[number], line or None)
         return
+    renamed = LinesBuilder()
     for found in batch.future.result()[position]:
+        if isinstance(found, Other) and (other := _elsewhere(item.same_size, found, contents)):
+            renamed.add(*other)
+            continue
+        if renamed:
+            yield renamed.take()
         if isinstance(found, FileLines):
             yield found
         else:
-            number = found.number
-            yield Single(files, number, prefixes[number], None if found.store else lines[number])
+            number, store, hashed = found
+            old = None if store else lines[number] or None
+            yield Single(files, number, prefixes[number], old, unknown=hashed is not None)
+    if renamed:
+        yield renamed.take()
+
+
+def _elsewhere(
+    same_size: SameSize, found: Other, contents: KnownContents | None
+) -> tuple[bytes, str, bytes, int] | None:
+    """Return the index line of a file whose contents are known under another path, as for ``LinesBuilder``.
+
+    The values are the line, the pack (tar), the path and the size of the file; None if nothing is known.
+    """
+    if contents is None or found.hashed is None:
+        return None
+    (files, prefixes, _), number, (sha256, xattrs, racy) = same_size, found.number, found.hashed
+    size = files.rows[number][SIZE]
+    if (stored := contents.find(size, sha256)) is None:
+        return None
+    path, prefix = files.path(number), prefixes[number]
+    file = OpenedFile(files, number, path, size, -1, prefix, None, xattrs=xattrs, sha256=sha256, racy=racy)
+    return line_of(file, stored), stored.pack, path, size

@@ -1,8 +1,9 @@
 """Start hash workers (``archive.hash_worker``), and let them compare files with the last backup.
 
-A hash worker reads and hashes files that may have the same contents as before. After ``chown -R``, or a
-deployment that copies files, the times of all files have changed and their contents have not. Then a backup
-does hardly anything but read and hash, which one processor alone would do slowly.
+A hash worker reads and hashes files that may have the same contents as before. After ``chown -R``, a
+deployment that copies files, or the renaming of a folder, the times or the names of all files have changed
+and their contents have not. Then a backup does hardly anything but read and hash, which one processor alone
+would do slowly.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple, Self, TypeAlias
 from igny8_backup.errors import FilesError, ToolError
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.entries import Identities, Row
+from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan_ahead import UNCHANGED
 from igny8_backup.trees.worker_protocol import BATCH, Message, Worker, start_worker
 
@@ -41,7 +43,8 @@ class KnownFiles(NamedTuple):
     """Consecutive files of a folder, with their lines in the index of the last backup.
 
     ``prefix``, ``folders``, ``names`` and ``rows`` describe the files, as the fields of ``entries.Files`` do.
-    ``prefixes`` are the beginnings of their lines in the new index (``unchanged_prefixes``).
+    ``prefixes`` are the beginnings of their lines in the new index (``unchanged_prefixes``). A line is empty
+    if the file is new, or has another size than in the last backup.
     """
 
     prefix: bytes
@@ -52,15 +55,25 @@ class KnownFiles(NamedTuple):
     lines: list[bytes]
 
 
+class Hashed(NamedTuple):
+    """What was read of a file that did not change meanwhile: its SHA-256, attributes, and ``racy`` mark."""
+
+    sha256: str
+    xattrs: Xattrs
+    racy: bool
+
+
 class Other(NamedTuple):
     """A file that is not as the earlier backup holds it: its number among the ``KnownFiles``.
 
-    ``store``: its contents are different, or its pack is rewritten. Otherwise the archive worker must compare
-    the file, because it was replaced, changed while it was read, or cannot be read.
+    ``store``: its contents are different, or its pack is rewritten. ``hashed`` has its digest if it was read:
+    the earlier backup may hold the contents under another path. Without ``store``, the archive worker must
+    compare the file, because it was replaced, changed while it was read, or cannot be read.
     """
 
     number: int
     store: bool
+    hashed: Hashed | None = None
 
 
 Compared: TypeAlias = list[FileLines | Other]

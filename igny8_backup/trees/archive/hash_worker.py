@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import closing
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 from igny8_backup.errors import FilesError
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive import reader
-from igny8_backup.trees.archive.hash_client import Compared, Job, KnownFiles, Other
-from igny8_backup.trees.index.lines import FileLines, packed_size, stored_contents
+from igny8_backup.trees.archive.hash_client import Compared, Hashed, Job, KnownFiles, Other
+from igny8_backup.trees.index.lines import LinesBuilder, Stored, stored_contents
 from igny8_backup.trees.model.entries import Files
 from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.xattrs import read_xattrs
@@ -51,28 +50,32 @@ class Hasher:
         """
         files = Files(known.prefix, known.names, known.rows, self._owners, known.folders)
         result: Compared = []
-        lines: list[bytes] = []
-        size = 0
-        sizes: Counter[str] = Counter()
+        lines = LinesBuilder()
         for number, (prefix, line) in enumerate(zip(known.prefixes, known.lines, strict=True)):
-            sha256, pack = stored_contents(line)
-            if pack in self._packs_to_rewrite:
-                found, store = None, True
+            found = self._compare(files, number, prefix, stored_contents(line) if line else None)
+            if isinstance(found, Other):
+                if lines:
+                    result.append(lines.take())
+                result.append(found)
             else:
-                found = self._read(files, number, prefix)
-                store = found is not None and found.sha256 != sha256
-            if found is not None and not store:
-                lines.append(reader.line_of(found, pack))
-                size += found.size
-                sizes[pack] += packed_size(len(found.path), found.size)
-                continue
-            if lines:
-                result.append(FileLines(lines, size, sizes, opened=True))
-                lines, size, sizes = [], 0, Counter()
-            result.append(Other(number, store))
+                file, stored = found
+                lines.add(reader.line_of(file, stored), stored.pack, file.path, file.size)
         if lines:
-            result.append(FileLines(lines, size, sizes, opened=True))
+            result.append(lines.take())
         return result
+
+    def _compare(
+        self, files: Files, number: int, prefix: bytes, stored: Stored | None
+    ) -> Other | tuple[reader.OpenedFile, Stored]:
+        """Return a file that still has the contents ``stored``, with these, or else an ``Other``."""
+        if stored and stored.pack in self._packs_to_rewrite:
+            return Other(number, store=True)
+        file = self._read(files, number, prefix)
+        if file is None:
+            return Other(number, store=False)
+        if stored and stored.sha256 == file.sha256:
+            return file, stored
+        return Other(number, store=True, hashed=Hashed(file.sha256, file.xattrs, file.racy))
 
     def _read(self, files: Files, number: int, prefix: bytes) -> reader.OpenedFile | None:
         """Return a file with its digest; None if it is not the file that was listed, or cannot be read.

@@ -20,7 +20,7 @@ from igny8_backup.trees.archive.events import BATCH_FILES, Emit, EntryArchived, 
 from igny8_backup.trees.archive.folders import file_header, file_header_size
 from igny8_backup.trees.archive.reader import OpenedFile
 from igny8_backup.trees.fs.sparse import ZEROS
-from igny8_backup.trees.index.lines import FileLines
+from igny8_backup.trees.index.lines import FileLines, Stored
 from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.skips import CHANGED, why
@@ -43,6 +43,7 @@ class PackWriter:
     The packs are named after ``backup_id`` (``pack_name``). ``emit`` receives the events (``archive.events``)
     while the packs are read. Files that are unchanged since the backup in ``compared`` are not opened. A file
     that changes whenever it is read is stored at the size it had when it was opened, and reported as skipped.
+    A file whose contents the backup in ``compared`` holds under another path is read, but not stored.
     ``excluded``, ``exclude_caches`` and ``own`` say what is not backed up (see ``Scan``). ``scan`` creates
     the walk. ``limit`` is the size of a pack in bytes, ``ahead`` the number of files that are opened in
     advance. ``block_buffer`` returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with
@@ -137,15 +138,14 @@ class PackWriter:
         unreadable. A small file is read into the memory that ``buffer`` returns (see ``_next_file``).
         """
         must = False
-        old = file.old
         try:
             if file.size <= BLOCK:
                 reader.read_small(file, buffer(file_header_size(file)))
-            elif old and old.size == file.size:
+            elif self._compared.may_be_stored(file):
                 file.sha256 = reader.digest(file)
-            if old and (old.size, old.sha256) == (file.size, file.sha256):
+            if (stored := self._compared.stored(file)) is not None:
                 self._batch.bytes += file.size
-                self._archived(file, old.pack)
+                self._archived(file, stored)
             else:
                 must = True
         except OSError as error:
@@ -191,7 +191,7 @@ class PackWriter:
         size = file.size
         block.add_file(file_header(file), size, tar.padding(size))
         self._batch.bytes += size
-        self._archived(file, self._pack)
+        self._archived(file, Stored(file.sha256, self._pack))
 
     def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
         """Yield a large file as a tar member, in pieces.
@@ -227,13 +227,13 @@ class PackWriter:
             self._unreadable(file, file.error)
             return
         file.sha256 = sha256.hexdigest()
-        self._archived(file, self._pack)
+        self._archived(file, Stored(file.sha256, self._pack))
         self._batch.flush()
 
-    def _archived(self, file: OpenedFile, pack: str) -> None:
+    def _archived(self, file: OpenedFile, stored: Stored) -> None:
         if not file.stable:
             self._skip(file.path, CHANGED)
-        self._batch.add(reader.line_of(file, pack), pack, file.path, file.size)
+        self._batch.add(reader.line_of(file, stored), stored.pack, file.path, file.size)
 
     def _unreadable(self, file: OpenedFile, error: OSError) -> None:
         self._skip(file.path, why(error))

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.fs.sparse import ZEROS, read_at
-from igny8_backup.trees.index.lines import complete_line
+from igny8_backup.trees.index.lines import Stored, complete_line
 from igny8_backup.trees.model.entries import Entry, Files, Row, row
 from igny8_backup.trees.model.records import Record, record_of, to_line
 from igny8_backup.trees.model.xattrs import Xattrs
@@ -49,7 +49,8 @@ class OpenedFile:
 
     ``size`` is from ``fstat``. ``prefix`` is the beginning of the file's line in the new index
     (``unchanged_prefixes``), or empty if the file has changed since its folder was listed. ``old`` is the
-    file's record in the index of the last backup, if it has one.
+    file's record in the index of the last backup, if it has one. ``unknown``: the contents were hashed, and
+    no earlier backup holds them.
 
     Reading the file sets the other attributes. ``data`` holds the contents of a small file, until the next
     file is read. ``stable``: size and times were the same before and after reading. ``racy``: a later change
@@ -63,6 +64,7 @@ class OpenedFile:
     fd: int
     prefix: bytes
     old: Record | None
+    unknown: bool = False
     xattrs: Xattrs = ()
     data: memoryview | None = None
     sha256: str = ""
@@ -196,11 +198,11 @@ def digest(file: OpenedFile, on_piece: Callable[[], object] = lambda: None) -> s
     return sha256.hexdigest()
 
 
-def line_of(file: OpenedFile, pack: str) -> bytes:
-    """Return the index line of a file whose contents are in ``pack`` (the name of a tar)."""
+def line_of(file: OpenedFile, stored: Stored) -> bytes:
+    """Return the index line of a file whose contents are ``stored``."""
+    if stored.member == file.path:
+        stored = stored._replace(member=b"")
     racy = file.racy or not file.stable
     if file.prefix and not file.xattrs and not racy:
-        return complete_line(file.prefix, file.sha256, pack)
-    return to_line(
-        record_of(file.entry, "file", xattrs=file.xattrs, sha256=file.sha256, pack=pack, racy=racy)
-    )
+        return complete_line(file.prefix, stored)
+    return to_line(record_of(file.entry, "file", xattrs=file.xattrs, racy=racy, **stored._asdict()))

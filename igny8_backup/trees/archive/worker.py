@@ -24,6 +24,7 @@ from igny8_backup.trees.archive.hash_client import Hashers
 from igny8_backup.trees.archive.newly_excluded import NewlyExcluded
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.index import index
+from igny8_backup.trees.index.contents import KnownContents
 from igny8_backup.trees.index.parent import ParentIndex
 from igny8_backup.trees.model.names import escape, unescape
 from igny8_backup.trees.model.skips import NO_FAILURE
@@ -149,7 +150,9 @@ def _comparison(job: Job, newly_excluded: NewlyExcluded) -> Iterator[Comparison 
     hashing = hash_client.Job(root=job.root, packs_to_rewrite=job.packs_to_rewrite)
     with open(job.parent_index, "rb") as file, Hashers(hashing) as hashers:
         parent = ParentIndex(index.lines(file), newly_excluded)
-        yield Comparison(parent, job.checksum, frozenset(job.packs_to_rewrite), job.full, hashers)
+        rewritten = frozenset(job.packs_to_rewrite)
+        contents = None if job.full else KnownContents(file.fileno(), rewritten)
+        yield Comparison(parent, job.checksum, rewritten, job.full, hashers, contents)
 
 
 if __name__ == "__main__":

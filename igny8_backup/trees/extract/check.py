@@ -20,13 +20,17 @@ _TYPES = {"dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfil
 
 
 def read_pack(
-    blocks: Views, records: Iterable[Record], read: Callable[[Member, Record], IntegrityError | None]
+    blocks: Views,
+    records: Iterable[Record],
+    read: Callable[[Member, Record], IntegrityError | None],
+    copy: Callable[[Record, Record], object],
 ) -> None:
     """Call ``read`` with each file of a pack (tar of files) and the record of that file in the index.
 
-    ``records`` are the index records that name this pack, in the order of the index. Members without a record
-    are skipped, because this backup does not need them. ``read`` returns an error if the member is not the
-    file that the record describes.
+    ``records`` are the index records that name this pack, in the order of their paths in it
+    (``stored_path``). Members without a record are skipped, because this backup does not need them. ``read``
+    returns an error if the member is not the file that the record describes. If several records have the same
+    path in the pack, ``copy`` is called with the first one, which was read, and each of the others.
 
     A file that changed while it was backed up has two members in a row, and the second one counts. So an
     error that ``read`` returns is raised only if the next member has another path. Also raises
@@ -36,23 +40,43 @@ def read_pack(
     record = next(wanted, None)
     last: Record | None = None
     error: IntegrityError | None = None
+
+    def copy_last() -> Record | None:
+        following = record
+        while last and error is None and following and following.stored_path == last.stored_path:
+            _require_same(following, last)
+            copy(last, following)
+            following = next(wanted, None)
+        return following
+
     with closing(blocks):
         for member in read_tar(blocks):
-            if last is not None and member.path == last.path:
+            if last is not None and member.path == last.stored_path:
                 error = read(member, last)
-            elif error is not None:
+                continue
+            record = copy_last()
+            if error is not None:
                 break
-            elif record is not None and order(member.path) >= order(record.path):
-                if member.path != record.path:
+            if record is not None and order(member.path) >= order(record.stored_path):
+                if member.path != record.stored_path:
                     break
                 error = read(member, record)
                 last, record = record, next(wanted, None)
+        else:
+            record = copy_last()
     if error is not None:
         raise error
     if record is not None:
         raise damaged(
-            f"The pack {record.pack} does not hold the file {escape(record.path)!r} that the index names."
+            f"The pack {record.pack} does not hold the file {escape(record.stored_path)!r} that the index"
+            " names."
         )
+
+
+def _require_same(record: Record, stored: Record) -> None:
+    """Raise ``IntegrityError`` unless both records describe the same contents."""
+    if (record.size, record.sha256) != (stored.size, stored.sha256):
+        raise _different(record)
 
 
 def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
@@ -60,7 +84,7 @@ def check_pack(blocks: Blocks, records: Iterable[Record]) -> None:
 
     Arguments and errors are those of ``read_pack``.
     """
-    read_pack(blocks, records, _compare)
+    read_pack(blocks, records, _compare, copy=lambda first, other: None)
 
 
 def _compare(member: Member, record: Record) -> IntegrityError | None:
@@ -69,6 +93,10 @@ def _compare(member: Member, record: Record) -> IntegrityError | None:
         digest.update(piece)
     if (member.size, digest.hexdigest()) == (record.size, record.sha256):
         return None
+    return _different(record)
+
+
+def _different(record: Record) -> IntegrityError:
     return damaged(f"{escape(record.path)!r} is not the file that the index describes.")
 
 
@@ -77,9 +105,9 @@ def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) ->
 
     Two backups share these packs. The packs were read and compared with ``checked``, the index records of the
     first backup. ``records`` are the index records of the second backup. A pack must be read again if a file
-    that ``records`` places in it is missing from ``checked``, or has another pack, size or digest there.
-    ``checked`` and ``records`` must be in the order of the index. They are read one by one, so memory use
-    does not grow with their number.
+    that ``records`` places in it is missing from ``checked``, or has another pack, path in it, size or digest
+    there. ``checked`` and ``records`` must be in the order of the index. They are read one by one, so memory
+    use does not grow with their number.
     """
     found: set[str] = set()
     files = (record for record in checked if record.kind == "file")
@@ -94,8 +122,8 @@ def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) ->
     return found
 
 
-def _stored(file: Record) -> tuple[bytes, str, int, str]:
-    return file.path, file.pack, file.size, file.sha256
+def _stored(file: Record) -> tuple[bytes, str, bytes, int, str]:
+    return file.path, file.pack, file.member, file.size, file.sha256
 
 
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:

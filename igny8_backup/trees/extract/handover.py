@@ -17,6 +17,7 @@ from pathlib import Path
 
 from igny8_backup.errors import FilesError
 from igny8_backup.streams.account import Account
+from igny8_backup.trees.extract.partition import files_of
 from igny8_backup.trees.fs.safe_dirs import FOLDER, MadeFolder
 
 
@@ -34,11 +35,12 @@ class Handover:
         return self.staging, self.records
 
     def share_records(self, names: Iterable[str]) -> None:
-        """Let the group of the user read the files ``names`` in the folder of the records, but not write.
+        """Let the group of the user read the records of the packs ``names``, but not write.
 
         Root reads these files again later, so nobody else may change them.
         """
-        for name in names:
+        written = set(os.listdir(self.records))
+        for name in (file for pack in names for file in files_of(pack) if file in written):
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.records)
             try:
                 os.fchown(fd, -1, self.account.gid)

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from igny8_backup.errors import FilesError, IntegrityError
-from igny8_backup.streams import Views
+from igny8_backup.streams import BLOCK, Views
 from igny8_backup.trees.extract.check import read_pack
 from igny8_backup.trees.fs.linux import sync_filesystem
 from igny8_backup.trees.fs.metadata import Metadata
 from igny8_backup.trees.fs.safe_dirs import FOLDER, Folders, MadeFolder, refused
-from igny8_backup.trees.fs.sparse import SparseFile
+from igny8_backup.trees.fs.sparse import SparseFile, read_at
 from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape
 from igny8_backup.trees.model.records import Record
@@ -27,7 +27,7 @@ from igny8_backup.trees.model.skips import OnSkip
 from igny8_backup.trees.tar.format import Member
 
 _WRITTEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TreeWriter:
@@ -65,6 +65,7 @@ class TreeWriter:
                 hint="Check that this user may open it and that no program removes it, then restore again.",
             ) from error
         self._folders = Folders(self._staging, self._metadata.apply)
+        self._last = -1  # descriptor of the last file: its mode may not allow to open it again
 
     @property
     def owners_left(self) -> int:
@@ -72,15 +73,16 @@ class TreeWriter:
         return self._metadata.owners_left
 
     def close(self) -> None:
-        """Close the descriptors of the staging folder and of the folders in it."""
+        """Close the descriptors of the staging folder, of the folders in it, and of the last file."""
+        self._close_last()
         self._folders.close()
         os.close(self._staging)
 
     def extract_pack(self, blocks: Views, records: Iterable[Record]) -> None:
         """Write the files of one pack (tar).
 
-        ``records`` are the index records that name this pack, in the order of the index. Raises the errors of
-        ``check.read_pack``, and ``FilesError`` if a file cannot be written.
+        ``records`` are the index records that name this pack, in the order of their paths in the pack. Raises
+        the errors of ``check.read_pack``, and ``FilesError`` if a file cannot be written.
         """
         written: Record | None = None
 
@@ -94,7 +96,8 @@ class TreeWriter:
             self.files += 1
             return error
 
-        read_pack(blocks, records, write)
+        read_pack(blocks, records, write, lambda first, other: self._copy(other))
+        self._close_last()
         self._folders.leave_all()
 
     def take_over(self, records: Iterable[Record], uid: int) -> None:
@@ -148,34 +151,59 @@ class TreeWriter:
 
     def _write(self, member: Member, record: Record) -> IntegrityError | None:
         """Write one file of a pack; return the error if it is not the file that the record describes."""
+        self._close_last()
         if member.size != record.size:
             return _contradicted(record, "has another size in its pack than in the index")
-        folder, name = self._folders.reach(record.path)
-        try:
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
-        except OSError as error:
-            raise refused(record.path, error) from error
-        try:
-            digest = hashlib.sha256()
-            file = SparseFile(fd)
-            for piece in member.contents:
-                digest.update(piece)
-                try:
-                    file.write(piece)
-                except OSError as error:
-                    raise refused(record.path, error) from error
-                self.bytes += len(piece)
-            if digest.hexdigest() != record.sha256:
-                return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
+        self._last = fd = self._create(record)
+        digest = hashlib.sha256()
+        file = SparseFile(fd)
+        for piece in member.contents:
+            digest.update(piece)
             try:
-                file.end()
-                if not self._contents_only:
-                    self._metadata.apply_to_new(fd, record)
+                file.write(piece)
             except OSError as error:
                 raise refused(record.path, error) from error
+            self.bytes += len(piece)
+        if digest.hexdigest() != record.sha256:
+            return _contradicted(record, "is not what was backed up: its SHA-256 is wrong")
+        self._end(file, fd, record)
+        return None
+
+    def _copy(self, record: Record) -> None:
+        """Write a file that has the contents of the last one that was written."""
+        fd = self._create(record)
+        try:
+            file = SparseFile(fd)
+            for at in range(0, record.size, BLOCK):
+                try:
+                    file.write(memoryview(read_at(self._last, at, min(BLOCK, record.size - at))))
+                except OSError as error:
+                    raise refused(record.path, error) from error
+            self.files += 1
+            self.bytes += record.size
+            self._end(file, fd, record)
         finally:
             os.close(fd)
-        return None
+
+    def _create(self, record: Record) -> int:
+        folder, name = self._folders.reach(record.path)
+        try:
+            return os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        except OSError as error:
+            raise refused(record.path, error) from error
+
+    def _end(self, file: SparseFile, fd: int, record: Record) -> None:
+        try:
+            file.end()
+            if not self._contents_only:
+                self._metadata.apply_to_new(fd, record)
+        except OSError as error:
+            raise refused(record.path, error) from error
+
+    def _close_last(self) -> None:
+        if self._last >= 0:
+            os.close(self._last)
+            self._last = -1
 
     def _complete(self, record: Record) -> None:
         try:

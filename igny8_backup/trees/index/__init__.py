@@ -1,5 +1,5 @@
 """Write, read, check and compare the index of a tree, which has a line for each file, folder and link.
 
 Entry points: ``index.IndexWriter``, ``index.read`` for an index from storage, ``index.lines`` for the local
-copy, and ``parent.ParentIndex``. May import ``tar``, ``fs`` and ``model``.
+copy, ``parent.ParentIndex``, and ``contents.KnownContents``. May import ``tar``, ``fs`` and ``model``.
 """

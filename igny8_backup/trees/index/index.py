@@ -17,7 +17,10 @@ from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape, order
 from igny8_backup.trees.model.records import Record, from_json, from_plain_line, to_line
 
-HEADER = {"format": "igny8_backup index", "version": 1}
+HEADER = {"format": "igny8_backup index", "version": 2}
+_READABLE = (HEADER, {**HEADER, "version": 1})
+"""Version 1 has no files whose path in the pack is another one."""
+
 LINE_LIMIT = 2 << 20
 """Largest number of bytes in a line: the longest path, every byte escaped, and the most attributes."""
 
@@ -61,7 +64,7 @@ def read(blocks: Blocks) -> Iterator[Record]:
     has ended.
     """
     lines = _lines(blocks)
-    if _parsed(next(lines, b"")) != HEADER:
+    if _parsed(next(lines, b"")) not in _READABLE:
         raise damaged("This is not an index that this release of igny8_backup can read.")
     last = b""
     folders: list[bytes] = []  # from the root down to the current one, each with its slash
@@ -99,7 +102,7 @@ def lines(file: IO[bytes]) -> Generator[list[bytes], None, None]:
     Raises ``IntegrityError``: at the beginning if the header is wrong, at the end if the index is truncated.
     The caller closes the file.
     """
-    if _parsed(file.readline()) != HEADER:
+    if _parsed(file.readline()) not in _READABLE:
         raise damaged("This is not an index that this release of igny8_backup can read.")
     count = 0
     batch = file.readlines(_BATCH_BYTES)

@@ -5,13 +5,14 @@ There may be millions of files. The lines are identical to those that ``records.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import NamedTuple
 
 from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.entries import SIZE, Files
-from igny8_backup.trees.model.names import escape
+from igny8_backup.trees.model.names import escape, unescape
 from igny8_backup.trees.model.records import access, quoted
 from igny8_backup.trees.tar import format as tar
 
@@ -19,7 +20,18 @@ _SHA256 = 64
 """Number of hexadecimal digits in a SHA-256 digest."""
 
 _KIND = b'","kind":"file"'
-_CONTENTS = re.compile(rb',"sha256":"([0-9a-f]{64})","pack":"([^"]*)"')
+_CONTENTS = re.compile(rb',"sha256":"([0-9a-f]{64})","pack":"([^"]*)"(?:,"member":("(?:[^"\\]|\\.)*"))?')
+
+
+class Stored(NamedTuple):
+    """Where the contents of a file are stored: their SHA-256, and the name of the pack (tar).
+
+    ``member`` is the path in the pack, or empty if it is the path of the file.
+    """
+
+    sha256: str
+    pack: str
+    member: bytes = b""
 
 
 class FileLines(NamedTuple):
@@ -33,6 +45,30 @@ class FileLines(NamedTuple):
     size: int
     packed_sizes: Counter[str]
     opened: bool = False
+
+
+class LinesBuilder:
+    """Collects the index lines of files that were read, one by one, for a ``FileLines``."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._packed_sizes: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, line: bytes, pack: str, path: bytes, size: int) -> None:
+        """Add a file: its line in the index, the pack (tar) that holds it, and its size in bytes."""
+        self._lines.append(line)
+        self._size += size
+        self._packed_sizes[pack] += packed_size(len(path), size)
+
+    def take(self) -> FileLines:
+        """Return all files that were added since the last call."""
+        found = FileLines(self._lines, self._size, self._packed_sizes, opened=True)
+        self._lines, self._size, self._packed_sizes = [], 0, Counter()
+        return found
 
 
 def unchanged_prefixes(files: Files) -> list[bytes]:
@@ -58,9 +94,10 @@ def unchanged_prefixes(files: Files) -> list[bytes]:
     ]
 
 
-def complete_line(prefix: bytes, sha256: str, pack: str) -> bytes:
+def complete_line(prefix: bytes, stored: Stored) -> bytes:
     """Return the complete index line of a file: its beginning (``unchanged_prefixes``), digest and pack."""
-    return b'%b%b","pack":"%b"}\n' % (prefix, sha256.encode(), pack.encode())
+    member = f',"member":{quoted(escape(stored.member))}' if stored.member else ""
+    return b"%b%b%b}\n" % (prefix, stored.sha256.encode(), f'","pack":"{stored.pack}"{member}'.encode())
 
 
 def packed_size(path_length: int, size: int) -> int:
@@ -94,13 +131,13 @@ def describes(line: bytes, prefix: bytes, size: int) -> bool:
     return line.startswith(prefix[: prefix.index(_KIND) + len(_KIND)]) and b'","size":%d,' % size in line
 
 
-def stored_contents(line: bytes) -> tuple[str, str]:
-    """Return the SHA-256 of a file and the name of its pack (tar), from its index line."""
+def stored_contents(line: bytes) -> Stored:
+    """Return where the contents of a file are stored, from its index line."""
     found = _CONTENTS.search(line)
     if found is None:
         raise damaged("The index holds a file without a digest.")
-    sha256, pack = found.groups()
-    return sha256.decode(), pack.decode()
+    sha256, pack, member = found.groups()
+    return Stored(sha256.decode(), pack.decode(), unescape(json.loads(member)) if member else b"")
 
 
 def is_of_file(line: bytes) -> bool:

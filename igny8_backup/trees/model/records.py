@@ -31,6 +31,7 @@ class Record(NamedTuple):
 
     ``mode`` holds the permission bits; times are nanoseconds since the epoch. Only files have ``sha256``
     (hexadecimal, of the contents in the pack) and ``pack`` (the name of the tar that holds the contents).
+    ``member`` is the path of the file in the pack if that is another one: the file was renamed or copied.
     ``target`` is where a symlink points; for a hard link it is the path of the first name of the same file.
     ``racy``: the file might have changed after it was read without a change of its times, so the next backup
     must read the file again.
@@ -52,6 +53,12 @@ class Record(NamedTuple):
     target: bytes = b""
     xattrs: Xattrs = ()
     racy: bool = False
+    member: bytes = b""
+
+    @property
+    def stored_path(self) -> bytes:
+        """The path of a file in its pack."""
+        return self.member or self.path
 
     @property
     def owner(self) -> Owner:
@@ -68,11 +75,13 @@ def record_of(
     sha256: str = "",
     pack: str = "",
     racy: bool = False,
+    member: bytes = b"",
 ) -> Record:
     """Return the index record of an entry that a walk found. Keyword arguments are fields of ``Record``."""
     found = entry.status
     status = found.size, found.mtime_ns, found.ctime_ns, found.inode
-    return Record(entry.path, kind, entry.mode, *entry.owner, *status, sha256, pack, target, xattrs, racy)
+    owner = entry.owner
+    return Record(entry.path, kind, entry.mode, *owner, *status, sha256, pack, target, xattrs, racy, member)
 
 
 def to_line(record: Record) -> bytes:
@@ -87,7 +96,8 @@ def to_line(record: Record) -> bytes:
     )
     if record.kind == "file":
         racy = ',"racy":true' if record.racy else ""
-        text += f'{racy},"sha256":"{record.sha256}","pack":"{record.pack}"'
+        member = f',"member":{quoted(escape(record.member))}' if record.member else ""
+        text += f'{racy},"sha256":"{record.sha256}","pack":"{record.pack}"{member}'
     elif record.kind != "dir":
         text += f',"target":{quoted(escape(record.target))}'
     if record.xattrs:
@@ -118,7 +128,7 @@ _PLAIN = re.compile(
     r'\{"path":"([^"\\%\x00-\x1f]+)","kind":"file","mode":"([0-7]{4})","uid":([0-9]{1,9}),"gid":([0-9]{1,9})'
     r',"user":"([^"\\\x00-\x1f]*)","group":"([^"\\\x00-\x1f]*)","size":([0-9]{1,18})'
     r',"mtime_ns":(-?[0-9]{1,19}),"ctime_ns":(-?[0-9]{1,19}),"inode":([0-9]{1,19})(,"racy":true)?'
-    r',"sha256":"([0-9a-f]{64})","pack":"([0-9A-Za-z][0-9A-Za-z_-]{0,127})"\}'
+    r',"sha256":"([0-9a-f]{64})","pack":"([0-9A-Za-z][0-9A-Za-z_-]{0,127})"(?:,"member":"([^"\\%\x00-\x1f]+)")?\}'
 )
 
 
@@ -134,11 +144,13 @@ def from_plain_line(line: bytes) -> Record | None:
         return None
     if found is None:
         return None
-    path, mode, uid, gid, user, group, *numbers, racy, sha256, pack = found.groups()
+    path, mode, uid, gid, user, group, *numbers, racy, sha256, pack, member = found.groups()
     size, mtime_ns, ctime_ns, inode = map(int, numbers)
     owner, status = (int(uid), int(gid), user, group), (size, mtime_ns, ctime_ns, inode)
     checked = check_path(path.encode())
-    return Record(checked, "file", int(mode, 8), *owner, *status, sha256, pack, racy=racy is not None)
+    stored = check_path(member.encode()) if member else b""
+    mode_bits, is_racy = int(mode, 8), racy is not None
+    return Record(checked, "file", mode_bits, *owner, *status, sha256, pack, racy=is_racy, member=stored)
 
 
 def from_json(fields: object) -> Record:
@@ -167,6 +179,9 @@ def from_json(fields: object) -> Record:
         target=_target(fields, kind, path) if kind in ("symlink", "hardlink") else b"",
         xattrs=_xattrs(fields),
         racy=kind == "file" and fields.pop("racy", False) is True,
+        member=check_path(unescape(_text(fields, "member")))
+        if kind == "file" and "member" in fields
+        else b"",
     )
     if fields:
         raise damaged(f"A record of the index has fields that a {kind} does not have.")

@@ -55,6 +55,11 @@ def as_nobody(context: BackupContext, trees: tuple[Path, Path]) -> BackupContext
     (root / "set-id").write_text("runs as its owner")
     os.chown(root / "set-id", 33, 33)
     (root / "set-id").chmod(0o4755)
+    (root / "b/moved").write_bytes(b"x" * 5000)
+    assert run_backup(context, BackupRequest(trees=("sites",))).complete
+    (root / "b/moved").rename(root / "a/renamed")
+    (root / "c/copied").write_bytes(b"x" * 5000)
+    (root / "c/copied").chmod(0)
     assert run_backup(context, BackupRequest(trees=("sites",))).complete
     return replace(context, config=replace(context.config, restore_user=USER))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.streams import Blocks
 from igny8_backup.trees.extract.partition import Partition, read_records
 from igny8_backup.trees.index import index
+from igny8_backup.trees.model.names import order
 from igny8_backup.trees.model.records import Record
 from tests.services.disk import fill, small_disk
 from tests.trees.tools import Backup, stream
@@ -43,6 +46,24 @@ def test_partition_gives_each_pack_its_records_in_order(partition: Partition) ->
     for name in (ONE, TWO):
         assert list(read_records(partition.folder / name)) == in_pack(name, records)
     assert list(partition.non_files()) == [records[0], records[-1]]
+
+
+def test_partition_renamed_files_are_in_the_order_of_the_pack(partition: Partition) -> None:
+    """The index is in the order of the new paths; a reader of the pack needs that of the old ones."""
+    records = [
+        record._replace(member=hashlib.sha256(record.path).hexdigest().encode()) if number % 3 else record
+        for number, record in enumerate(tree(9000), 1)
+        if record.kind == "file"
+    ]
+    partition.add_all(records)
+    for name in (ONE, TWO):
+        found = list(read_records(partition.folder / name))
+        assert found == sorted(in_pack(name, records), key=lambda record: order(record.stored_path))
+    descriptor = os.open(partition.folder, os.O_RDONLY)
+    try:
+        assert list(read_records(Path(TWO), folder=descriptor)) == found
+    finally:
+        os.close(descriptor)
 
 
 def test_partition_pack_without_records_ends(partition: Partition) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import BackupError, FilesError, IntegrityError
+from igny8_backup.trees.extract.check import check_pack
 from igny8_backup.trees.extract.writer import TreeWriter
 from igny8_backup.trees.model.owners import Owner
 from igny8_backup.trees.model.records import Record
@@ -74,6 +75,40 @@ def test_writer_pack_writes_files_and_folders(staging: Path) -> None:
     assert (staging / "a").read_bytes() == b"one"
     assert (staging / "d" / "e" / "f").read_bytes() == b"x" * 2000
     assert (writer.files, writer.bytes) == (2, 2003)
+
+
+def test_writer_file_renamed_and_copied_is_written_under_its_paths(staging: Path) -> None:
+    """Also if it changed while it was backed up: the second member of the same name counts."""
+    data = pack(a=b"old")[: -len(END)] + pack(a=b"one", b=b"two")
+    records = [
+        file(b"z", b"one", member=b"a", mode=0),
+        file(b"d/copy", b"one", member=b"a"),
+        file(b"b", b"two"),
+        file(b"a", b"two", member=b"b"),
+    ]
+    writer = written(staging, data, records)
+    assert (staging / "d" / "copy").read_bytes() == (staging / "z").read_bytes() == b"one"
+    assert (staging / "a").read_bytes() == (staging / "b").read_bytes() == b"two"
+    assert stat.S_IMODE((staging / "z").stat().st_mode) == 0
+    assert (writer.files, writer.bytes) == (4, 15)
+    check_pack(stream(data), records)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [file(b"a", b"one"), file(b"b", b"two", member=b"a")],
+        [file(b"a", b"one"), file(b"b", b"one", member=b"c")],
+        [file(b"a", b"one", member=b"z"), file(b"b", b"one", member=b"z"), file(b"c", b"one", member=b"zz")],
+    ],
+)
+def test_writer_renamed_file_that_the_pack_does_not_hold_is_refused(
+    staging: Path, records: list[Record]
+) -> None:
+    data = pack(a=b"one", z=b"one")
+    refused(staging, IntegrityError, lambda: written(staging, data, records))
+    with pytest.raises(IntegrityError):
+        check_pack(stream(data), records)
 
 
 def test_writer_before_finish_folders_are_private(staging: Path) -> None:

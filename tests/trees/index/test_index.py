@@ -36,8 +36,9 @@ FILE = ROOT._replace(
     path=b"a/b\xe9", kind="file", sha256="0" * 64, pack="20261122T021500Z-7f3a9c-0001", size=2**40
 )
 LINK = ROOT._replace(path=b"a/c", kind="symlink", target=b"../\xff\n%")
+RENAMED = FILE._replace(path=b"a/bb", member=b'old "\xe9"/b', xattrs=(("user.x", b"y"),))
 HARD = ROOT._replace(path=b"d\nd", kind="hardlink", target=b"a/b\xe9", mtime_ns=-1)
-RECORDS = [ROOT, FOLDER, FILE, LINK, HARD]
+RECORDS = [ROOT, FOLDER, RENAMED, FILE, LINK, HARD]
 
 
 def written(records: list[Record]) -> bytes:
@@ -69,8 +70,8 @@ def test_index_round_trip_is_equal(block: int) -> None:
 
 def test_index_writer_writes_the_documented_format() -> None:
     """Stored indexes must stay readable: a change here needs a new version of the format."""
-    header, root, folder, file, link, hard, trailer = written(RECORDS).decode("utf-8").splitlines()
-    assert header == '{"format":"igny8_backup index","version":1}'
+    header, root, folder, renamed, file, link, hard, trailer = written(RECORDS).decode("utf-8").splitlines()
+    assert header == '{"format":"igny8_backup index","version":2}'
     assert root == (
         '{"path":"","kind":"dir","mode":"2755","uid":0,"gid":33,"user":"root","group":"www-data","size":4096,'
         '"mtime_ns":1700000000123456789,"ctime_ns":1700000000987654321,"inode":2}'
@@ -78,9 +79,10 @@ def test_index_writer_writes_the_documented_format() -> None:
     assert '"path":"a"' in folder and folder.endswith(',"xattrs":{"user.x":"AP8="}}')
     assert '"path":"a/b%E9","kind":"file"' in file
     assert file.endswith('"sha256":"' + "0" * 64 + '","pack":"20261122T021500Z-7f3a9c-0001"}')
+    assert renamed.endswith('-0001","member":"old \\"%E9\\"/b","xattrs":{"user.x":"eQ=="}}')
     assert link.endswith('"target":"../%FF\\n%25"}')
     assert '"path":"d\\nd","kind":"hardlink"' in hard and hard.endswith('"target":"a/b%E9"}')
-    assert trailer == '{"records":5}'
+    assert trailer == '{"records":6}'
 
 
 NAMES = st.binary(min_size=1, max_size=6).filter(
@@ -103,6 +105,13 @@ FIELDS = st.fixed_dictionaries(
 def test_index_any_records_round_trip_is_equal(files: dict[bytes, dict[str, Any]], block: int) -> None:
     records = [ROOT] + [FILE._replace(path=name, **files[name]) for name in sorted(files, key=order)]
     assert read(written(records), block) == records
+
+
+def test_read_index_of_version_1_is_readable() -> None:
+    plain = [record for record in RECORDS if not record.member]
+    data = written(plain).replace(b'"version":2', b'"version":1')
+    assert read(data) == plain
+    assert len([line for some in index.lines(io.BytesIO(data)) for line in some]) == len(plain)
 
 
 def test_read_index_truncated_anywhere_raises() -> None:
@@ -140,7 +149,7 @@ SYMLINK_A = {**to_json(LINK), "path": "a"}
         b"\xff\xfe\n",
         b"[" * 100_000 + b"\n",
         lines(HEADER, {"records": 0}),
-        lines({**HEADER, "version": 2}, to_json(ROOT), {"records": 1}),
+        lines({**HEADER, "version": 3}, to_json(ROOT), {"records": 1}),
         lines(HEADER, path("f"), {"records": 1}),
         lines(HEADER, to_json(ROOT), {"records": 2}),
         lines(HEADER, to_json(ROOT), {"records": 1}, {"records": 1}),
@@ -184,6 +193,10 @@ SYMLINK_A = {**to_json(LINK), "path": "a"}
         sound(path("f", pack="../x")),
         sound(path("f", pack="")),
         sound(path("f", user=None)),
+        sound(path("f", member="../x")),
+        sound(path("f", member="")),
+        sound(path("f", member=None)),
+        sound({**FOLDER_A, "member": "f"}),
         sound({**SYMLINK_A, "target": ""}),
         sound({**SYMLINK_A, "target": "a\0b"}),
         sound({**SYMLINK_A, "target": "a" * 4096}),

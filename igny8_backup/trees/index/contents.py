@@ -1,0 +1,116 @@
+"""Find stored contents by size and SHA-256, for files that were renamed, moved or copied.
+
+Entry point: ``KnownContents``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+
+from igny8_backup.streams import BLOCK
+from igny8_backup.trees.index.index import LINE_LIMIT
+from igny8_backup.trees.index.lines import Stored, stored_contents
+from igny8_backup.trees.model.names import unescape
+
+SMALLEST = 1000
+"""Smallest size, in bytes, of a file that is looked up. To store a smaller one costs hardly more."""
+
+# The first three digits of the digest choose a bucket, which holds entries: eight further digits, as bytes,
+# and the offset of the line. Many small buckets would take more memory than the entries.
+_LINES = re.compile(
+    rb',"size":([0-9]{4,}),"mtime_ns":[-0-9]+,"ctime_ns":[-0-9]+,"inode":[0-9]+(?:,"racy":true)?'
+    rb',"sha256":"([0-9a-f]{3})[0-9a-f]([0-9a-f]{8})[0-9a-f]{52}","pack":"([^"]*)"'
+)
+_BLOCK = 128 << 10
+_SMALL_DIGITS = len(str(BLOCK)) - 1
+_DIGEST, _OFFSET = 4, 5
+_ENTRY = _DIGEST + _OFFSET
+_SIZE_BITS = 23
+
+
+class KnownContents:
+    """The contents of the files of at least ``SMALLEST`` bytes in the index of the last backup.
+
+    ``index`` is a descriptor of the index, a private file that this host wrote itself. Contents in the packs
+    (tars) ``packs_to_rewrite`` are not found. ``found`` counts the contents that were. The index is read when
+    the first file is looked up. Memory for a million files: 15 MiB.
+    """
+
+    def __init__(self, index: int, packs_to_rewrite: Collection[str] = ()) -> None:
+        self.found = 0
+        self._index = index
+        self._packs_to_rewrite = frozenset(map(str.encode, packs_to_rewrite))
+        self._buckets: dict[bytes, bytearray] = {}
+        self._large = bytearray()  # one bit for each hash of a large size; empty until the index is read
+
+    def may_hold(self, size: int) -> bool:
+        """Return whether contents of this size in bytes may be found. Not all smaller sizes are known."""
+        if size <= BLOCK:
+            return size >= SMALLEST
+        if not self._large:
+            self._read()
+        bit = _bit(size)
+        return bool(self._large[bit >> 3] & 1 << (bit & 7))
+
+    def find(self, size: int, sha256: str) -> Stored | None:
+        """Return where contents of this size in bytes and this digest (hexadecimal) are stored, if known.
+
+        The path in the pack is always set. Raises ``IntegrityError`` if the index is damaged.
+        """
+        if size < SMALLEST:
+            return None
+        if not self._large:
+            self._read()
+        for offset in _matches(self._buckets.get(sha256[:3].encode(), bytearray()), sha256[4:12]):
+            line = self._line(offset)
+            found = stored_contents(line)
+            if found.sha256 == sha256 and b',"size":%d,' % size in line:
+                self.found += 1
+                return found._replace(member=found.member or unescape(json.loads(line)["path"]))
+        return None
+
+    def _read(self) -> None:
+        self._large = bytearray(1 << _SIZE_BITS - 3)
+        buckets, rewritten = self._buckets, self._packs_to_rewrite
+        at, rest = 0, b""
+        while block := os.pread(self._index, _BLOCK, at + len(rest)):
+            block = rest + block
+            end = block.rfind(b"\n") + 1
+            for match in _LINES.finditer(block, 0, end):
+                size, head, tail, pack = match.groups()
+                if pack in rewritten:
+                    continue
+                bucket = buckets.setdefault(head, bytearray())
+                key = bytes.fromhex(tail.decode())
+                # Equal contents need one entry. Of different ones with the same digits, the first is found.
+                if bucket.find(key) % _ENTRY:
+                    line = at + block.rfind(b"\n", 0, match.start()) + 1
+                    bucket += key + line.to_bytes(_OFFSET, "big")
+                    if len(size) > _SMALL_DIGITS:
+                        bit = _bit(int(size))
+                        self._large[bit >> 3] |= 1 << (bit & 7)
+            at, rest = at + end, block[end:]
+
+    def _line(self, offset: int) -> bytes:
+        size = 4096
+        while True:
+            line, end, _ = os.pread(self._index, size, offset).partition(b"\n")
+            if end or size > LINE_LIMIT:
+                return line
+            size *= 8
+
+
+def _matches(bucket: bytearray, digits: str) -> Iterator[int]:
+    """Yield the offset in each entry of a bucket with these digits."""
+    key, at = bytes.fromhex(digits), -1
+    while (at := bucket.find(key, at + 1)) >= 0:
+        if at % _ENTRY == 0:
+            yield int.from_bytes(bucket[at + _DIGEST : at + _ENTRY], "big")
+
+
+def _bit(size: int) -> int:
+    """Return the number of the bit for files of this size. Different sizes seldom share one."""
+    return size * 0x9E3779B1 & (1 << _SIZE_BITS) - 1
