@@ -146,12 +146,17 @@ def _stock(peer: Ours) -> None:
     """A first backup, not measured, unless there is one."""
     if not any(peer.stored.rglob("manifest.json")):
         measure(peer.backup(), env=peer.env, cwd=peer.project.folder)
-        peer.check()
+        _check_stored(peer)
 
 
 def _check_stored(peer: Ours) -> int:
-    peer.check()
-    return bytes_in(peer.stored)
+    """Restore with the same checkout, because the formats of the two may differ; return the stored bytes."""
+    size = bytes_in(peer.stored)
+    target = peer.project.folder / "checked"
+    target.mkdir()
+    measure(peer.restore(target), env=peer.env, cwd=peer.project.folder)
+    _check_restored(peer, target)
+    return size
 
 
 def _check_restored(peer: Ours, target: Path) -> None:
