@@ -16,6 +16,7 @@ PROGRAMS = {
     "age": ("--version",),
     "zstd": ("--version",),
     "tar": ("--version",),
+    "rsync": ("--version",),
     "restic": ("version",),
     "borg": ("--version",),
 }

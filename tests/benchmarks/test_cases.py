@@ -8,9 +8,15 @@ import pytest
 
 from benchmarks import cases_data
 from benchmarks.cases_data import CASES, look
+from benchmarks.cases_peers import KINDS
+from benchmarks.machine import PROGRAMS
 from benchmarks.options import QUICK
 
 pytestmark = pytest.mark.slow
+
+
+def test_cases_report_the_version_of_each_peer() -> None:
+    assert {kind.needs for kind in KINDS} <= PROGRAMS.keys()
 
 
 def test_cases_change_what_their_titles_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
