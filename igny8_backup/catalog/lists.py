@@ -111,7 +111,7 @@ class Lists:
             return self._packs[found]
 
     def _read(self, store: Store, found: ListReference) -> ObjectList:
-        """Read the list ``found``. Its size and digest are compared before it is parsed."""
+        """Read the list ``found``. Its size and digest are checked before it is parsed."""
         if found.stored_bytes > SIZE_LIMIT:
             what = f"The list {found.key} would have {found.stored_bytes} bytes. The limit is {SIZE_LIMIT}."
             raise IntegrityError(what, unchanged="It was not read, and nothing live was changed.")

@@ -18,7 +18,7 @@ def sharing_lines(found: Iterable[Sharing]) -> Iterator[str]:
             f" {size_in_words(item.bytes)}; losing one would damage {count_in_words(item.backups, 'backup')}"
         )
         if item.kind != DatabasePart.kind and item.backups > 1:
-            line += ", for files retention keeps no independent copy"
+            line += "; of files, retention keeps no independent copy"
         elif item.independent:
             line += f"; {item.independent} shares none with the newest"
         yield line

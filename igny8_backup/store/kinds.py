@@ -51,6 +51,6 @@ def why_refused(storage: Storage) -> str:
     """Return why a project must not store its backups in this storage; empty if no reason is known."""
     if type(storage) is InMemoryStorage:
         return (
-            "InMemoryStorage keeps objects in the memory of the process, and a backup is gone when it ends."
+            "InMemoryStorage keeps objects in the memory of a process. When the process ends, they are gone."
         )
     return why_unsuitable(storage)

@@ -22,7 +22,7 @@ these files."""
 
 
 def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
-    """Run a copy loop in a thread, let it read ``blocks`` as a file, and yield what it writes.
+    """Run ``loop`` in a thread, let it read ``blocks`` as a file, and yield what it writes to another file.
 
     Yielded blocks have about ``BLOCK`` bytes. Exceptions of the loop and of ``blocks`` are raised here
     unchanged. Closing the stream ends the thread as soon as the loop reads or writes, and closes ``blocks``.
@@ -36,7 +36,7 @@ def pull_through(loop: CopyLoop, blocks: Blocks) -> Blocks:
 
 
 class _LoopFiles:
-    """The state that the two file objects of a copy loop share, such as the first exception of either.
+    """What the two files of a copy loop share, such as the first exception of either.
 
     A library may swallow or wrap an exception and go on; pyrage swallows an exception of the last write. So
     the exception is stored here and raised at the end.

@@ -15,7 +15,7 @@ from igny8_backup.operations.maintain.retire import retire
 class Command(BackupCommand):
     help = (
         "Record that a host makes no backups any more. Nothing about it is an alarm then, and its last\n"
-        "failure blocks no prune_backups. If it makes a backup again, the record no longer counts.\n"
+        "failure does not stop prune_backups. If it makes a backup again, the record no longer counts.\n"
         "Not needed if the setting HOSTS names the hosts that make backups: remove the host there."
     )
     examples = (

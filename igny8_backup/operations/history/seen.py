@@ -69,8 +69,8 @@ class Vanished:
         ]
         found += [
             f"The record of spot_check of backup {spot.id} of {spot.finished:%Y-%m-%d %H:%M} UTC is gone from"
-            f" {where}, or somebody has stored an older one in its place. This host still goes by its alarms."
-            " Run spot_check again."
+            f" {where}, or somebody has stored an older one in its place. On this host the alarms of the"
+            " missing record still count. Run spot_check again."
             for spot in self.spots
         ]
         return found

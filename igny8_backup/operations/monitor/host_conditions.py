@@ -66,7 +66,7 @@ def host_conditions(
         yield Condition("run", name, False, "it has never run a backup")
         return
     if hidden := [keys.run_key(run_id) for run_id in inventory.hidden_runs(host.name)]:
-        text = f"damaged run records may hide a failed run: {listed(hidden)}. A later run ends this"
+        text = f"damaged run records may hide a failed run: {listed(hidden)}. The next run ends this alarm"
         yield Condition("run", name, False, text)
     elif host.settled:
         # Files that could not be read make a run incomplete, but not its trees.

@@ -205,7 +205,7 @@ def object_conditions(state: PartState, inventory: Inventory) -> Iterator[Condit
     }
     damaged |= {
         f"{item.key} ({item.kind}, reported by the check {item.depth} of {item.backup_id}, which no trusted"
-        " key signed; verify_backup finds out)": None
+        " key signed; to check the object, run verify_backup)": None
         for item in inventory.reported
         if item.key in state.objects
     }

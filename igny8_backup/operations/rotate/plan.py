@@ -96,7 +96,7 @@ def plan_rotation(
     blockers = Blockers(context, identities, entries)
     left: dict[str, str] = {}
     refused = {
-        entry.id: "its manifest cannot be read, or a list that it names"
+        entry.id: "its manifest, or a list that the manifest names, cannot be read"
         for entry in entries
         if entry.manifest is None and (not ids or entry.id in ids)
     }

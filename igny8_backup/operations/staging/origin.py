@@ -116,7 +116,7 @@ def without_risky_settings(
         return details, ()
     names = listed(sorted({item.name for item in risky}))
     kept = tuple(item for item in details.settings if item not in risky)
-    note = f"{details.alias}: these settings of the database are not restored, as no trusted key signed it"
+    note = f"{details.alias}: these database settings are not restored, as no trusted key signed the backup"
     return replace(details, settings=kept), (f"{note}: {names}.",)
 
 

@@ -146,7 +146,7 @@ class ScanAhead(Scan):
         own = os.fstat(self._opener().root)
         if found != (own.st_dev, own.st_ino):
             raise FilesError(
-                f"The folder {self._root} was {REPLACED} when its backup began.",
+                f"The folder {self._root} was {REPLACED}.",
                 unchanged=UNCHANGED,
                 hint="Run the backup again.",
             )

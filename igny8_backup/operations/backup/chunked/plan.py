@@ -190,7 +190,7 @@ def _find_tried(
 ) -> tuple[TriedDump, dict[str, EarlierPack]] | None:
     """Return the log and the packs of the last attempt, if it ended early and was of the same kind.
 
-    ``base`` is the map of the new dump; ``None`` for a full dump.
+    ``base`` is the map of the earlier dumps to which the new dump can refer; ``None`` if that is a full dump.
     """
     path = log_path(context, alias)
     try:

@@ -113,7 +113,7 @@ class _Archive:
                 header = self._take(2 + self._contents.int_size)
                 index = self._headers.get(header, -1)
                 if index < position:
-                    raise _malformed("the data of its entries are not in their order")
+                    raise _malformed("its data are not in the order of its entries")
                 yield index, header
                 yield from ((index, piece) for piece in self._body(index))
                 position = index + 1
