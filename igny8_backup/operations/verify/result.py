@@ -95,13 +95,12 @@ class VerifyResult:
 
 
 class CheckRecorder:
-    """Collects the findings of one verification or drill, and stores the result with the backup.
+    """Collects the findings of one verification or drill, and stores the result in the storage.
 
     ``findings`` maps the key of each damaged object to its finding. ``unread`` maps the key of each object
     that could not be read to the reason. ``parts`` are the databases and trees that are checked. ``sample``
     is in percent. ``damaged`` are the keys of objects that checks of any backup found damaged. If one of them
-    is undamaged now, the stored result lists the undamaged objects, so that the earlier damage no longer
-    counts, even after this backup was removed.
+    is undamaged now, the stored result lists the undamaged objects: the earlier damage then no longer counts.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Verify the objects of one backup and store the result with the backup."""
+"""Verify the objects of one backup, and store the result in the same storage."""
 
 from __future__ import annotations
 

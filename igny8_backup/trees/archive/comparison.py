@@ -169,9 +169,10 @@ class ComparedWalk:
     def _may_be_renamed(self, row: Row, prefix: bytes, line: bytes | None) -> bool:
         """Return whether hash workers look for the contents of a file under other paths.
 
-        ``line`` is that of its path in the last index. A file of the same size may have kept its contents.
-        Small files of another size are left to the archive worker, which hashes them in any case, until some
-        were found: mostly, such files are new.
+        ``line`` is the line of its path in the last index, if there is one. If it has the size of the file,
+        the result is false: the contents are compared with those of this path. Small files are mostly new,
+        and the archive worker hashes them in any case. So the result is true for small files only after the
+        contents of some files were found under other paths.
         """
         compared, contents = self._compared, self._contents
         if compared is None or contents is None or compared.hashers is None or row[LINKS] > 1:

@@ -33,8 +33,8 @@ class Single(NamedTuple):
     """File ``number`` of ``files``, which no hash worker compares: the caller must compare or store it.
 
     ``prefix`` is the beginning of its line in the new index (``unchanged_prefixes``), ``line`` its line in
-    the index of the last backup. Without a line, its contents must be stored if no other path has them.
-    ``unknown``: it was hashed, and no path has them.
+    the index of the last backup. Without a line, its contents must be stored if the last backup has them
+    under no other path. ``unknown``: the file was hashed, and the last backup has its contents under no path.
     """
 
     files: Files
@@ -45,10 +45,10 @@ class Single(NamedTuple):
 
 
 class SameSize(NamedTuple):
-    """Files whose size is the same as in the last backup, and whose contents may be the same.
+    """Files whose contents may be the same as those of a file of the same size in the last backup.
 
     ``prefixes`` are the beginnings of their lines in the new index, ``lines`` their lines in the index of the
-    last backup. A line is empty if only another path had this size.
+    last backup. A line is empty if only a file with another path may have the contents.
     """
 
     files: Files
@@ -169,9 +169,9 @@ def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | No
 def _elsewhere(
     same_size: SameSize, found: Other, contents: KnownContents | None
 ) -> tuple[bytes, str, bytes, int] | None:
-    """Return the index line of a file whose contents are known under another path, as for ``LinesBuilder``.
+    """Return the arguments of ``LinesBuilder.add`` for a file whose contents are known under another path.
 
-    The values are the line, the pack (tar), the path and the size of the file; None if nothing is known.
+    These are its line, pack (tar), path and size. Returns None if the contents are not known.
     """
     if contents is None or found.hashed is None:
         return None

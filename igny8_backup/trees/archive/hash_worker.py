@@ -67,7 +67,7 @@ class Hasher:
     def _compare(
         self, files: Files, number: int, prefix: bytes, stored: Stored | None
     ) -> Other | tuple[reader.OpenedFile, Stored]:
-        """Return a file that still has the contents ``stored``, with these, or else an ``Other``."""
+        """Return a file with ``stored`` if its contents are still the same, else return an ``Other``."""
         if stored and stored.pack in self._packs_to_rewrite:
             return Other(number, store=True)
         file = self._read(files, number, prefix)

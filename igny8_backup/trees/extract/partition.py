@@ -1,7 +1,7 @@
 """Divide the records of an index by pack (tar of files), so that the index is parsed and checked only once.
 
-The records of each pack get a file of their own in a private scratch folder, and those whose files have
-another path in the pack (files that were renamed or copied) a second file. Entry points: ``Partition`` and
+The records of each pack are written to a file in a private scratch folder. Records of files that have another
+path in the pack (they were renamed or copied) are written to a second file. Entry points: ``Partition`` and
 ``read_records``.
 """
 
@@ -152,7 +152,10 @@ def _run(records: list[Record]) -> bytes:
 
 
 def _records(fd: int, at: int) -> Iterator[Record]:
-    """Yield the records of a run, which begins at this offset and ends with a length of 0 or the file."""
+    """Yield the records of the run of batches that begins at offset ``at``.
+
+    It ends with a length of 0, or with the file.
+    """
     while size := int.from_bytes(os.pread(fd, _SIZE, at), "big"):
         # Load a batch from memory: from a file, marshal reads a few bytes at a time.
         for values in marshal.loads(os.pread(fd, size, at + _SIZE)):  # noqa: S302 - written by this package

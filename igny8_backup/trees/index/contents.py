@@ -35,8 +35,8 @@ class KnownContents:
     """The contents of the files of at least ``SMALLEST`` bytes in the index of the last backup.
 
     ``index`` is a descriptor of the index, a private file that this host wrote itself. Contents in the packs
-    (tars) ``packs_to_rewrite`` are not found. ``found`` counts the contents that were. The index is read when
-    the first file is looked up. Memory for a million files: 15 MiB.
+    (tars) ``packs_to_rewrite`` are not found. ``found`` counts how often contents were found. The index is
+    read when the first file is looked up. Memory for a million files: 15 MiB.
     """
 
     def __init__(self, index: int, packs_to_rewrite: Collection[str] = ()) -> None:
@@ -47,7 +47,11 @@ class KnownContents:
         self._large = bytearray()  # one bit for each hash of a large size; empty until the index is read
 
     def may_hold(self, size: int) -> bool:
-        """Return whether contents of this size in bytes may be found. Not all smaller sizes are known."""
+        """Return whether contents of ``size`` bytes may be known.
+
+        For sizes from ``SMALLEST`` to ``BLOCK``, the result is always true. The first larger size reads the
+        index.
+        """
         if size <= BLOCK:
             return size >= SMALLEST
         if not self._large:
@@ -104,7 +108,7 @@ class KnownContents:
 
 
 def _matches(bucket: bytearray, digits: str) -> Iterator[int]:
-    """Yield the offset in each entry of a bucket with these digits."""
+    """Yield the offset in each entry of ``bucket`` that has these ``digits``."""
     key, at = bytes.fromhex(digits), -1
     while (at := bucket.find(key, at + 1)) >= 0:
         if at % _ENTRY == 0:

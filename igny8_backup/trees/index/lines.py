@@ -123,7 +123,7 @@ def unchanged_files(files: Files, prefixes: list[bytes], lines: list[bytes]) -> 
 
 
 def describes(line: bytes, prefix: bytes, size: int) -> bool:
-    """Return whether an index line describes a file of the path that ``prefix`` begins with, of this size.
+    """Return whether an index line is of a file of ``size`` bytes that has the same path as ``prefix``.
 
     ``prefix`` is the beginning of the line that describes the present state of the file.
     """
