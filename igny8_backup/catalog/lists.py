@@ -23,7 +23,7 @@ Spares = Callable[[str, str, int], Sequence[Callable[[], Blocks]]]
 P = TypeVar("P", DatabasePart, TreePart)
 
 DIGESTS_KEPT = 8
-"""The digests of blocks are kept in memory for the lists used last, at most this many."""
+"""Of this many lists, those that were used last, the digests of blocks are kept in memory."""
 
 
 class Lists:

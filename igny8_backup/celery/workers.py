@@ -201,7 +201,7 @@ def _consuming_nothing(control: Control, names: tuple[str, ...]) -> Iterator[Non
             raise RefusedError(
                 error.what,
                 unchanged="Nothing was restored.",
-                hint=f"Restart these workers, which do not accept tasks again: {', '.join(sorted(deaf))}.",
+                hint=f"Restart these workers, which still accept no tasks: {', '.join(sorted(deaf))}.",
             ) from None
         raise
 

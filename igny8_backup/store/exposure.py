@@ -25,7 +25,7 @@ EVERYBODY = (
     "allUsers",
     "allAuthenticatedUsers",
 )
-"""The ends of grants in S3 and Google that give access to everybody."""
+"""Groups in S3 and Google Cloud Storage that stand for everybody: how their names end."""
 EXAMPLE = "backups/20261122T021500Z-7f3a9c/manifest.json"
 
 

@@ -85,12 +85,12 @@ class Check:
     backup, ``read`` is how many of them the check read, and ``bytes`` is the size of what it read. ``sample``
     is the share of the objects that the check was asked to read, in percent. ``host`` made the backup.
     ``parts`` are the databases and trees that were verified or restored, and those in which damage was found
-    although something else in them could not be read. It is ``None`` in checks of earlier releases, which
-    checked every complete database and tree.
+    although something else in them could not be read. ``None``, in checks of earlier releases, stands for
+    every complete database and tree.
 
-    ``sound`` are the keys of the objects that were read and found undamaged. ``None`` means all
-    objects of the backup. It is also ``None`` in checks of earlier releases: see :meth:`sound_among`.
-    ``known`` is damage that earlier checks of this depth found, in objects that this check did not read.
+    ``sound`` are the keys of the objects that were read and found undamaged. ``None`` means all objects of
+    the backup. It is also ``None`` in checks of earlier releases: see :meth:`sound_among`. ``known`` is
+    damage that earlier checks of this depth found, in objects that this check did not read.
     ``manifest_sha256`` is the digest of the manifest that was checked; empty in checks of earlier releases.
     """
 

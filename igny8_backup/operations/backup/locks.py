@@ -16,7 +16,7 @@ from igny8_backup.operations.backup.run_record import RunRecorder, find_redelive
 from igny8_backup.operations.context import BackupContext
 
 _LONGEST = timedelta(days=7)
-"""A run that began earlier is not looked for."""
+"""A run that began longer ago than this is not looked for."""
 
 
 def take_locks(

@@ -19,7 +19,7 @@ from igny8_backup.trees.model.records import Record, from_json, from_plain_line,
 
 HEADER = {"format": "igny8_backup index", "version": 2}
 _READABLE = (HEADER, {**HEADER, "version": 1})
-"""Version 1 has no files whose path in the pack is another one."""
+"""The headers that can be read. In version 1, all files have the same path in their pack as in the tree."""
 
 LINE_LIMIT = 2 << 20
 """Largest number of bytes in a line: the longest path, every byte escaped, and the most attributes."""

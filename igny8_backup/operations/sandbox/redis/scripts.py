@@ -16,7 +16,7 @@ from typing import Any
 from igny8_backup.operations.sandbox.redis.keyspace import CommandError, Keyspace, Words
 
 Run = Callable[[Words], Any]
-"""Run a command of Redis."""
+"""A function that runs a command of Redis."""
 
 _ONE_COMMAND = re.compile(r"returnredis\.call\(([^()]*)\)")
 # django-redis: increment a counter that exists.
