@@ -105,7 +105,7 @@ monitor_backups = _registered(upkeep.monitor_backups)
 
 
 def _made(result: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the result of a backup. Raises ``Ignore`` if another delivery is at work and will set it."""
+    """Return the result of a backup. Raises ``Ignore`` if another delivery is at work and sets the result."""
     if result is None:
         raise Ignore
     return result

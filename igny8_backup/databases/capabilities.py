@@ -108,7 +108,7 @@ class OptionalMethods:
         raise self._lacks(Capability.YIELD)
 
     def end_dump(self) -> None:
-        """End the sessions of the dump that this engine makes in another thread, which releases its locks.
+        """End the sessions of the dump that this engine makes in another thread, to release the dump's locks.
 
         The dump then raises an error. Raises ``DatabaseError``.
         """

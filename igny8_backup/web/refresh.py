@@ -102,7 +102,10 @@ def _read_status() -> Status:
 
 
 def _as_own(own: Status, written: Status | None) -> Kept:
-    """Return the status of this process; what only the host of the backups knows comes from its document."""
+    """Return the status ``own``, which this process has read from the storage.
+
+    If there is ``written``, the document of the host of the backups, what only that host knows comes from it.
+    """
     if written:
         failed = [item for item in written.conditions if item.name in _REMEMBERED and not item.ok]
         named = {(item.name, item.of) for item in failed}

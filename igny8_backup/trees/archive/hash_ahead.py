@@ -72,7 +72,7 @@ class _Batch:
 
 
 class _Part(NamedTuple):
-    """The files of a ``SameSize``, which are the item at ``position`` in a batch."""
+    """The files of a ``SameSize``: the item at ``position`` in ``batch``."""
 
     same_size: SameSize
     batch: _Batch

@@ -95,7 +95,7 @@ class Files(NamedTuple):
         return Entry(self.path(number), "file", status, owner)
 
     def part(self, start: int, end: int) -> Files:
-        """Return the run of files from number ``start`` up to, not including, ``end``."""
+        """Return the files from number ``start`` up to, not including, ``end``."""
         return self._replace(names=self.names[start:end], rows=self.rows[start:end])
 
     def entries(self) -> Iterator[Entry]:
