@@ -68,12 +68,12 @@ class Engine(OptionalMethods, ABC):
 
     # Back up
 
-    def check(self, excluded: Sequence[str], *, yielding: bool = False) -> list[Problem]:
+    def check(self, excluded: Sequence[str], *, yielding: bool = False, jobs: int = 1) -> list[Problem]:
         """Return the problems that would make the next backup, or every restore on this server, fail.
 
         ``excluded`` are the tables whose rows will be left out of the dump. ``yielding``: the backup needs
-        one more session, for ``waiting_sessions``. Raises ``RefusedError`` or ``ToolError`` if the server or
-        the client program is unsuitable.
+        one more session, for ``waiting_sessions``. ``jobs`` connections are to dump the database at the same
+        time. Raises ``RefusedError`` or ``ToolError`` if the server or the client program is unsuitable.
         """
         return []
 

@@ -200,7 +200,8 @@ def unfit_databases(config: Config) -> list[Problem]:
             continue
         try:
             excluded = config.exclude_table_data.get(alias, ())
-            problems += make_engine(alias, config).check(excluded, yielding=yielding)
+            jobs = 1 if alias in config.chunked_dumps else config.dump_jobs
+            problems += make_engine(alias, config).check(excluded, yielding=yielding, jobs=jobs)
         except (ConfigurationError, RefusedError, ToolError) as error:
             problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))
         except BackupError as error:

@@ -229,10 +229,19 @@ def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: 
     settings.CELERY_BEAT_SCHEDULE = hourly_schedule()
     stage.admin(only(asked(connector=secret), "E043").hint)
     assert asked(connector=secret) == []
+    several = replace(asked, config=replace(asked.config, dump_jobs=3))
+    problem = only(several(connector=secret), "E043")
+    assert "dumped over fewer than 3 connections (DUMP_JOBS)" in problem.message
+    assert " 6 are needed" in problem.message, "lock, exporter, three of pg_dump, and one that looks"
+    stage.admin(problem.hint)
+    assert several(connector=secret) == []
+    stage.admin(f"ALTER DATABASE {stage.name} CONNECTION LIMIT 4")
+    assert " 5 are needed" in only(several(connector=secret), "E043").message
     stage.admin(f"ALTER DATABASE {stage.name} CONNECTION LIMIT 1")
     problem = only(asked(connector=secret), "E043")
     assert f"The database {stage.name} accepts 1 sessions at once" in problem.message
     assert problem.hint.startswith(f'ALTER DATABASE "{stage.name}" CONNECTION LIMIT ')
+    assert "not be backed up completely" in only(several(connector=secret), "E043").message
 
 
 @pytest.mark.postgres(15, 18)

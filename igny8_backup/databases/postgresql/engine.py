@@ -101,8 +101,8 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
 
     # Back up
 
-    def check(self, excluded: Sequence[str], *, yielding: bool = False) -> list[Problem]:
-        found = self._dumper.problems(excluded, yielding=yielding) + restore_problems(self.live)
+    def check(self, excluded: Sequence[str], *, yielding: bool = False, jobs: int = 1) -> list[Problem]:
+        found = self._dumper.problems(excluded, yielding=yielding, jobs=jobs) + restore_problems(self.live)
         found += known_holes.program_problems(self.live, self._bin_dir)
         return found + power_problems(self.live)
 

@@ -30,7 +30,7 @@ from igny8_backup.databases.postgresql.roles.drill_role import (
     drill_role,
     drop_roles,
 )
-from igny8_backup.databases.postgresql.roles.limits import possible_jobs
+from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
@@ -80,7 +80,7 @@ class PostgresqlOptionalMethods(Engine):
         jobs: int,
     ) -> Iterator[Sequence[Blocks]]:
         with self.source.open() as session:
-            jobs = possible_jobs(session, jobs)
+            jobs = possible_jobs(session, jobs, beside=BESIDE_DUMP)
         with self._dumper.open_archives(
             details, queries, on_answers, self.lock_seconds, jobs=jobs
         ) as archives:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 
 import pytest
 from demo.server import PostgresServer
@@ -82,6 +83,23 @@ def test_dump_with_data_archives_restores_everything(varied: Stage) -> None:
     for jobs in (1, 4):
         load(varied, archives, jobs)
         assert varied.plain_dump(name=varied.staging) == before
+
+
+def test_dump_uses_the_sessions_that_the_role_may_open(varied: Stage) -> None:
+    """One holds the lock, one exports the snapshot, and one may look for sessions that wait."""
+    varied.sql("SELECT lo_unlink(4711)")  # the roles may not read it
+    details, closed = varied.engine.describe(["left_out"]), Event()
+    closed.set()
+    for limit, archives in ((3, 1), (4, 2), (5, 3), (6, 3)):
+        role = varied.make_role(f"of_{limit}", f"LOGIN CONNECTION LIMIT {limit} IN ROLE pg_read_all_data")
+        engine = varied.engine_with(USER=role)
+        with (
+            engine.lock_session(),
+            engine.open_archives(details, {}, lambda answers: None, jobs=3) as streams,
+        ):
+            if limit == 6:
+                assert engine.waiting_sessions(60, closed) == ""
+            assert len([b"".join(stream) for stream in streams]) == archives
 
 
 def test_load_of_single_tables_reads_their_data_archives(varied: Stage) -> None:

@@ -24,7 +24,7 @@ from igny8_backup.databases.postgresql.hints import pooler_hint
 from igny8_backup.databases.postgresql.introspection import describe, list_tables
 from igny8_backup.databases.postgresql.probes import ask
 from igny8_backup.databases.postgresql.roles.access import with_access
-from igny8_backup.databases.postgresql.roles.limits import SESSIONS, SESSIONS_IN_DATABASE, limit_blockers
+from igny8_backup.databases.postgresql.roles.limits import limit_blockers, sessions_of_dump
 from igny8_backup.databases.postgresql.roles.read_privileges import find_permission_gaps, permission_problems
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Answers, Versions
@@ -70,26 +70,28 @@ class Dumper:
             server = session.server_version_text
         return Versions(server=server, tool=self._pg_dump(server).version)
 
-    def problems(self, excluded: Sequence[str], *, yielding: bool) -> list[Problem]:
+    def problems(self, excluded: Sequence[str], *, yielding: bool, jobs: int) -> list[Problem]:
         """Return what would make a backup fail: missing rights (E042), and too few sessions (E043).
 
         The rows of ``excluded`` tables are not dumped, so the role need not have the right to see them. A
-        ``yielding`` backup has one more session, which looks for other sessions that wait for it.
+        ``yielding`` backup has one more session, which looks for other sessions that wait for it. Too few
+        sessions for all ``jobs`` do not make a backup fail, but they are reported, too.
         """
         self.versions()
         alias = self._source.alias
         with self._open() as session:
             gaps = find_permission_gaps(session, self._find_excluded(session, excluded))
-            limits = limit_blockers(
-                session,
-                session.dbname,
-                needed=SESSIONS + yielding,
-                in_database=SESSIONS_IN_DATABASE + yielding,
-            )
+            needed, in_database = sessions_of_dump(jobs, yielding=yielding)
+            limits = limit_blockers(session, session.dbname, needed=needed, in_database=in_database)
+            needed, in_database = sessions_of_dump(1, yielding=yielding)
+            fails = limit_blockers(session, session.dbname, needed=needed, in_database=in_database)
+        effect = f"would be dumped over fewer than {jobs} connections (DUMP_JOBS)"
+        if fails:
+            effect = "would not be backed up completely"
         return permission_problems(alias, gaps, dedicated=self._dedicated) + [
             Problem(
                 id="igny8_backup.E043",
-                message=f"The database {alias!r} would not be backed up completely. {problem}.",
+                message=f"The database {alias!r} {effect}. {problem}.",
                 hint=f"{remedy[0].upper()}{remedy[1:]}",
             )
             for problem, _, remedy in (text.partition(": ") for text in limits)
@@ -131,6 +133,7 @@ class Dumper:
                     answers = self._ask_source(session, snapshot, details, queries)
                     on_answers(replace(answers, data_time=data_time))
                 started = time.monotonic()
+                self.sessions.programs = 1 + len(placement)
                 streams = [
                     stack.enter_context(closing(self._run_pg_dump(server, snapshot, lock_seconds, options)))
                     for options in _options(details, placement)

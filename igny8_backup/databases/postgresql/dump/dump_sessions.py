@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from threading import Event
 
 from igny8_backup.databases.postgresql.connections.connection import Connection
-from igny8_backup.databases.postgresql.roles.limits import (
-    SESSIONS,
-    SESSIONS_IN_DATABASE,
-    limit_blockers,
-)
+from igny8_backup.databases.postgresql.roles.limits import limit_blockers, sessions_of_dump
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import DatabaseError
 
@@ -51,6 +47,8 @@ class DumpSessions:
         self._pids: set[int] = set()
         self.program_name = f"igny8_backup dump {secrets.token_hex(4)}"
         """The program name (``PGAPPNAME``) of the client programs of this dump."""
+        self.programs = 1
+        """The number of these programs."""
 
     @contextmanager
     def includes(self, session: Session) -> Iterator[None]:
@@ -65,8 +63,11 @@ class DumpSessions:
         """Implement ``Engine.waiting_sessions``."""
         with self._source.open() as session:
             # This session must not use up the last one that the server permits: pg_dump needs it.
-            needed, in_database = SESSIONS + 1, SESSIONS_IN_DATABASE + 1
-            if limits := limit_blockers(session, session.dbname, needed=needed, in_database=in_database):
+            needed, in_database = sessions_of_dump(self.programs, yielding=True)
+            own = [pid for (pid,) in session.execute(_OWN, self._own())]
+            if limits := limit_blockers(
+                session, session.dbname, needed=needed, in_database=in_database, programs=own
+            ):
                 text, _, remedy = limits[0].partition(": ")
                 raise DatabaseError(f"{text}.", hint=f"{remedy[0].upper()}{remedy[1:]}")
             while not closed.wait(seconds / LOOKS):

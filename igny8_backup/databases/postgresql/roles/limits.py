@@ -7,6 +7,7 @@ A limit may apply to the role, to the database, and to the server, which keeps s
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from igny8_backup.databases.postgresql.connections.connection import own_backends
@@ -16,8 +17,8 @@ from igny8_backup.databases.session import Session
 SESSIONS = 3
 """The sessions that a backup needs at once.
 
-One holds the lock, one exports the snapshot, and one is that of a client program. With ``YIELD_AFTER`` there
-is one more in the live database.
+One holds the lock, one exports the snapshot, and one is that of a client program. :func:`sessions_of_dump`
+counts those of ``DUMP_JOBS`` and ``YIELD_AFTER``, too.
 """
 
 RESTORE_SESSIONS = 4
@@ -29,10 +30,13 @@ permit it.
 """
 
 _CLOSING = 2
-"""The number of sessions that :func:`possible_jobs` leaves free.
+"""The number of sessions that :func:`possible_jobs` leaves free unless it is told otherwise.
 
 After a job has ended, the server still counts its session for a moment.
 """
+
+BESIDE_DUMP = 1
+"""How many sessions of a dump are no jobs: the one that exports the snapshot."""
 
 MOST_JOBS = 8
 """The most jobs that :func:`choose_jobs` chooses if the settings do not say how many."""
@@ -46,17 +50,19 @@ SESSIONS_IN_DATABASE = 2
 # The kind of other roles' sessions is hidden from ordinary roles. Some processes of the server have a role
 # too, so the number in use may be a little too high.
 _LIMITS = """
-    WITH others AS (SELECT * FROM pg_stat_activity WHERE pid <> ALL (%s))
+    WITH own AS (SELECT * FROM pg_stat_activity WHERE pid = ANY (%(own)s)),
+      others AS (SELECT * FROM pg_stat_activity WHERE pid <> ALL (%(own)s))
     SELECT session_user::text, r.rolsuper, r.rolconnlimit,
-      (SELECT count(*) FROM others WHERE usesysid = r.oid),
-      coalesce(d.datconnlimit, -1), (SELECT count(*) FROM others WHERE datid = d.oid),
+      (SELECT count(*) FROM others WHERE usesysid = r.oid), (SELECT count(*) FROM own WHERE usesysid = r.oid),
+      coalesce(d.datconnlimit, -1),
+      (SELECT count(*) FROM others WHERE datid = d.oid), (SELECT count(*) FROM own WHERE datid = d.oid),
       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - CASE WHEN EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'pg_use_reserved_connections'
                             AND pg_has_role(r.oid, g.oid, 'USAGE'))
           THEN 0 ELSE coalesce(current_setting('reserved_connections', true), '0')::int END,
       (SELECT count(*) FROM others WHERE usesysid IS NOT NULL
-         AND backend_type IS DISTINCT FROM 'parallel worker')
-    FROM pg_roles r LEFT JOIN pg_database d ON d.datname = %s WHERE r.rolname = session_user"""
+         AND backend_type IS DISTINCT FROM 'parallel worker'), (SELECT count(*) FROM own)
+    FROM pg_roles r LEFT JOIN pg_database d ON d.datname = %(database)s WHERE r.rolname = session_user"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +71,13 @@ class SessionLimit:
 
     ``subject`` is the beginning of the sentence :attr:`text`, such as "The role shop may open". ``used`` is
     the number of sessions of others, ``needed`` the number that this process needs, including those that it
-    has open. ``remedy`` is SQL or advice that raises the limit.
+    has open, which are ``own``. ``remedy`` is SQL or advice that raises the limit.
     """
 
     subject: str
     limit: int
     used: int
+    own: int
     needed: int
     remedy: str
 
@@ -89,37 +96,64 @@ class SessionLimit:
         )
 
 
+def sessions_of_dump(jobs: int, *, yielding: bool = False) -> tuple[int, int]:
+    """Return how many sessions a backup needs at once, and how many of them are in the live database.
+
+    ``jobs`` client programs dump the database at the same time. A ``yielding`` backup has one more session,
+    which looks for sessions that wait for it.
+    """
+    more = jobs - 1 + yielding
+    return SESSIONS + more, SESSIONS_IN_DATABASE + more
+
+
 def session_limits(
-    session: Session, database: str, *, needed: int = SESSIONS, in_database: int = 0
+    session: Session,
+    database: str,
+    *,
+    needed: int = SESSIONS,
+    in_database: int = 0,
+    programs: Collection[int] = (),
 ) -> list[SessionLimit]:
     """Return the limits of the login role of ``session``, of ``database`` and of the server.
 
     No limits apply to a superuser. ``needed`` is the number of sessions that are needed at once, and
     ``in_database`` is how many of them are in ``database``. If ``in_database`` is 0, the limit of the
-    database is omitted.
+    database is omitted. ``programs`` are the backend process IDs of the client programs of this process.
     """
-    row = session.execute(_LIMITS, [own_backends(session), database]).fetchone()
+    pids = [*own_backends(session), *programs]
+    row = session.execute(_LIMITS, {"own": pids, "database": database}).fetchone()
     if row is None or row[1]:
         return []
-    role, _, of_role, by_role, of_database, in_use, of_server, on_server = row
+    role, _, of_role, by_role, own_by_role, of_database, in_use, own_in_use, of_server, on_server, own = row
     found = []
     if of_role >= 0:
-        used = by_role
-        remedy = f"ALTER ROLE {identifier(role)} CONNECTION LIMIT {used + needed};"
-        subject = f"The role {role} may open"
-        found.append(SessionLimit(subject=subject, limit=of_role, used=used, needed=needed, remedy=remedy))
-    if of_database >= 0 and in_database:
-        used = in_use
-        remedy = f"ALTER DATABASE {identifier(database)} CONNECTION LIMIT {used + in_database};"
-        subject = f"The database {database} accepts"
         found.append(
-            SessionLimit(subject=subject, limit=of_database, used=used, needed=in_database, remedy=remedy)
+            SessionLimit(
+                subject=f"The role {role} may open",
+                limit=of_role,
+                used=by_role,
+                own=own_by_role,
+                needed=needed,
+                remedy=f"ALTER ROLE {identifier(role)} CONNECTION LIMIT {by_role + needed};",
+            )
+        )
+    if of_database >= 0 and in_database:
+        found.append(
+            SessionLimit(
+                subject=f"The database {database} accepts",
+                limit=of_database,
+                used=in_use,
+                own=own_in_use,
+                needed=in_database,
+                remedy=f"ALTER DATABASE {identifier(database)} CONNECTION LIMIT {in_use + in_database};",
+            )
         )
     found.append(
         SessionLimit(
             subject=f"The server lets ordinary roles such as {role} open",
             limit=of_server,
             used=on_server,
+            own=own,
             needed=needed,
             remedy="end idle sessions, or raise max_connections and restart the server.",
         )
@@ -128,25 +162,29 @@ def session_limits(
 
 
 def limit_blockers(
-    session: Session, database: str, *, needed: int = SESSIONS, in_database: int = 0
+    session: Session,
+    database: str,
+    *,
+    needed: int = SESSIONS,
+    in_database: int = 0,
+    programs: Collection[int] = (),
 ) -> list[str]:
     """Return a sentence for each limit that leaves too few sessions now.
 
     The arguments are those of :func:`session_limits`.
     """
-    limits = session_limits(session, database, needed=needed, in_database=in_database)
+    limits = session_limits(session, database, needed=needed, in_database=in_database, programs=programs)
     return [limit.text for limit in limits if limit.free < limit.needed]
 
 
-def possible_jobs(session: Session, wanted: int) -> int:
-    """Return how many jobs a program can run, with one session each: from one to ``wanted``.
+def possible_jobs(session: Session, wanted: int, *, beside: int = _CLOSING) -> int:
+    """Return how many jobs can run, with one session each: from one to ``wanted``.
 
-    ``session`` must be in the database to which the program will connect. It is not counted, because the
-    caller closes it before the program starts.
+    ``session`` must be in the database to which the jobs will connect. It is not counted, because the caller
+    closes it before the jobs start. ``beside`` is the number of sessions that are left free for others.
     """
-    held = len(own_backends(session)) - 1  # ``session`` is closed before the program starts
-    free = [limit.free - held for limit in session_limits(session, session.dbname, in_database=1)]
-    return max(1, min([wanted, *(number - _CLOSING for number in free)]))
+    limits = session_limits(session, session.dbname, in_database=1)
+    return max(1, min([wanted, *(limit.free - (limit.own - 1) - beside for limit in limits)]))
 
 
 def choose_jobs(session: Session, wanted: int | None, size: int) -> int:
