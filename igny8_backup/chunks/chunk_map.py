@@ -27,9 +27,13 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.objects import ListReference
 
-SCHEMA = 2
-UPGRADES: records.Upgrades = {1: lambda value: {**value, "lists": [], "packs": []}}
-"""A map of schema 1 does not say which lists described its packs, so that none of its packs is used."""
+SCHEMA = 3
+UPGRADES: records.Upgrades = {
+    1: lambda value: {**value, "lists": [], "packs": []},
+    2: lambda value: {**value, "placement": []},
+}
+"""A map of schema 1 does not say which lists described its packs, so that none of its packs is used. A map of
+schema 2 is of dumps in one archive."""
 MAGIC = b"igny8map"
 LENGTH = struct.Struct("<I")
 PLACE = struct.Struct("<III")
@@ -70,7 +74,8 @@ class MapHeader:
     the backup with the last dump in the map, and ``started`` is when that dump began. ``full_id`` is the id
     of the backup with the full dump on which that dump is based. ``lists`` refers to the lists in storage
     that describe the packs. Each reference has the digest of the list at the time when this host wrote or
-    checked the list.
+    checked the list. ``placement`` has the tables whose rows the full dump had in data archives: for each of
+    these archives, the ``schema.table`` names.
     """
 
     schema: int
@@ -87,6 +92,7 @@ class MapHeader:
     full_id: str
     lists: tuple[ListReference, ...]
     packs: tuple[MapPack, ...]
+    placement: tuple[tuple[str, ...], ...] = ()
 
 
 class ChunkMap:

@@ -41,7 +41,14 @@ def read_archive(
     return verified(_in_blocks(pieces), sha256=header.sha256, size=header.bytes, name=name)
 
 
-def read_undamaged(index: Index, sizes: dict[str, int], open_pack: OpenPack, lost: set[str]) -> Pieces:
+def read_undamaged(
+    index: Index,
+    sizes: dict[str, int],
+    open_pack: OpenPack,
+    lost: set[str],
+    *,
+    kept_bytes: int = KEPT_BYTES,
+) -> Pieces:
     """Yield the archive that ``index`` describes, with a ``Gap`` for each range of a damaged pack.
 
     ``lost`` are the names of the packs that are known to be damaged. A pack for which ``open_pack`` raises
@@ -49,7 +56,7 @@ def read_undamaged(index: Index, sizes: dict[str, int], open_pack: OpenPack, los
     that were written, because the SHA-256 of the archive cannot be compared. The other arguments are those of
     :func:`read_archive`.
     """
-    yield from _Reader(index, sizes, open_pack, KEPT_BYTES).pieces(lost)
+    yield from _Reader(index, sizes, open_pack, kept_bytes).pieces(lost)
 
 
 class _Reader:
@@ -129,7 +136,7 @@ class _Reader:
             heapq.heapify(self._last)
         return run in self._kept
 
-    def _read_pack(self, key: str) -> bytes:
+    def _read_pack(self, key: str) -> bytearray:
         size = self._sizes[key]
         content = bytearray()
         with closing(self._open_pack(key)) as blocks:
@@ -142,7 +149,7 @@ class _Reader:
             error = damaged_backup(f"{key} has {found} bytes of contents, not the {size} that were written.")
             error.object_key = key
             raise error
-        return bytes(content)
+        return content
 
 
 def _next_of_same_pack(index: Index) -> array[int]:

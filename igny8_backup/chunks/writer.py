@@ -31,9 +31,10 @@ Find = Callable[[Sequence[bytes]], list[Location | None]]
 class ArchiveWriter:
     """Writes one archive. Call :meth:`write` once.
 
-    ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``pack_name``
-    returns the name of the new pack number 1, 2, ... ``store`` stores a new pack under its name. ``record``
-    is called with the digest and the location of each chunk, in order.
+    ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``new_name``
+    returns the name of a new pack. ``store`` stores a new pack under its name. ``record`` is called with the
+    digest and the location of each chunk, in order. ``writers`` archives are written at the same time: the
+    memory for a window is divided among them, and so is the number of packs in a window.
     """
 
     def __init__(
@@ -42,20 +43,23 @@ class ArchiveWriter:
         key: bytes,
         *,
         find: Find,
-        pack_name: Callable[[int], str],
+        new_name: Callable[[], str],
         store: Callable[[str, Blocks], object],
         record: Callable[[bytes, Location], object],
+        writers: int = 1,
     ) -> None:
         self._cutter = cutter
         self._key = key
         self._find = find
-        self._pack_name = pack_name
+        self._new_name = new_name
         self._store = store
         self._record = record
+        self._window = WINDOW // writers
+        self._old_packs = _OLD_PACKS // writers
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
         self._pack = bytearray()
-        self._begun = 0
+        self._name = ""
 
     def write(self, blocks: Blocks) -> Index:
         """Store the archive ``blocks``, and return its index.
@@ -71,7 +75,7 @@ class ArchiveWriter:
             for chunk in chunks:
                 window.append(chunk)
                 end += len(chunk)
-                if end // WINDOW > (end - len(chunk)) // WINDOW:
+                if end // self._window > (end - len(chunk)) // self._window:
                     self._write_window(window)
                     window = []
         self._write_window(window)
@@ -90,7 +94,7 @@ class ArchiveWriter:
         digests = [chunk_digest(chunk, self._key) for chunk in window]
         known: list[Location | None] = [None] * len(window)
         if len(self._runs) < _OLD_RUNS:
-            known = _within_limit(_of_same_length(self._find(digests), window))
+            known = _within_limit(_of_same_length(self._find(digests), window), self._old_packs)
         for chunk, digest, location in zip(window, digests, known, strict=True):
             found = location or self._add(chunk)
             number = self._numbers.setdefault(found.pack, len(self._numbers))
@@ -102,14 +106,14 @@ class ArchiveWriter:
         if len(self._pack) + len(chunk) > PACK_BYTES:
             self._end_pack()
         if not self._pack:
-            self._begun += 1
+            self._name = self._new_name()
         offset = len(self._pack)
         self._pack += chunk  # copied: the view keeps a large block in memory
-        return Location(self._pack_name(self._begun), offset, len(chunk))
+        return Location(self._name, offset, len(chunk))
 
     def _end_pack(self) -> None:
         if self._pack:
-            self._store(self._pack_name(self._begun), _blocks(self._pack))
+            self._store(self._name, _blocks(self._pack))
             self._pack = bytearray()
 
 
@@ -125,8 +129,8 @@ def _of_same_length(found: list[Location | None], window: list[memoryview]) -> l
     ]
 
 
-def _within_limit(found: list[Location | None]) -> list[Location | None]:
-    """Return ``found`` without some locations, so that the others are in at most ``_OLD_PACKS`` packs.
+def _within_limit(found: list[Location | None], limit: int) -> list[Location | None]:
+    """Return ``found`` without some locations, so that the others are in at most ``limit`` packs.
 
     ``found`` has the locations of some consecutive chunks. The packs that hold the most bytes of these chunks
     are kept. Locations in other packs become ``None``, so their chunks are stored anew.
@@ -135,7 +139,7 @@ def _within_limit(found: list[Location | None]) -> list[Location | None]:
     for location in found:
         if location:
             needed[location.pack] += location.length
-    if len(needed) <= _OLD_PACKS:
+    if len(needed) <= limit:
         return found
-    most = {pack for pack, _ in needed.most_common(_OLD_PACKS)}
+    most = {pack for pack, _ in needed.most_common(limit)}
     return [location if location and location.pack in most else None for location in found]

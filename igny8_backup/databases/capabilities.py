@@ -13,6 +13,7 @@ from enum import Enum
 from threading import Event
 from typing import ClassVar, Self
 
+from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess, VulnerableProgram
 from igny8_backup.errors import UsageError
@@ -123,12 +124,12 @@ class OptionalMethods:
         on_answers: Callable[[Answers], None],
         *,
         jobs: int,
-    ) -> AbstractContextManager[Sequence[Blocks]]:
+        placement: Placement | None = None,
+    ) -> AbstractContextManager[DumpStreams]:
         """Dump a database over up to ``jobs`` connections; yield a stream for each archive of the dump.
 
-        The first stream is the main archive. The others are data archives: they have the rows of some tables,
-        which the main archive lacks. The streams may be read in several threads. For the other arguments, see
-        ``Engine.dump``.
+        The data archives have rows that the main archive lacks. Several threads may read the streams. If
+        ``placement`` is ``None``, sizes decide which rows. For the other arguments, see ``Engine.dump``.
         """
         raise self._lacks(Capability.ARCHIVES)
 

@@ -6,7 +6,7 @@ The classes are frozen and import no database driver, so that plans and JSON out
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from igny8_backup.formats.details import Probe, SchemaAccess
@@ -57,15 +57,20 @@ class Answers:
 class LostData:
     """The data that cannot be read from a damaged dump: see :mod:`igny8_backup.databases.salvage`.
 
-    ``packs`` are the names of the damaged packs. ``entries`` are the numbers of the entries in the dump whose
-    data are lost, ``tables`` the ``schema.table`` names of the tables among them, and ``large_objects`` says
-    whether large objects are.
+    ``packs`` are the names of the damaged packs. ``entries`` are the numbers of the entries in the main
+    archive whose data are lost, and ``data`` those in each data archive. ``tables`` are the ``schema.table``
+    names of the tables among all of them, and ``large_objects`` says whether large objects are.
     """
 
     packs: frozenset[str] = frozenset()
     entries: frozenset[int] = frozenset()
     tables: tuple[str, ...] = ()
     large_objects: bool = False
+    data: tuple[frozenset[int], ...] = ()
+
+    def of_archive(self, number: int) -> LostData:
+        """Return what is lost of one archive: of the main archive, number 0, or of a data archive."""
+        return replace(self, entries=(self.entries, *self.data)[number], data=()) if number else self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,18 @@ KINDS = (FULL, DIFFERENTIAL, INCREMENTAL)
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChunkedArchive:
+    """The size in bytes and the SHA-256 of an archive of ``pg_dump`` that is stored in chunks."""
+
+    bytes: int
+    archive_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChunkedDump:
     """A dump in chunks: its kind, and the size in bytes and the SHA-256 of the archive of ``pg_dump``.
 
+    If the dump has data archives, these are of the main archive, and ``data`` are those of the others.
     ``full_id`` is the id of the backup with the full dump that this dump is based on, and ``full_started`` is
     the time at which that full dump began. A full dump names itself there. ``differential_id`` is the id of
     the backup with the differential dump that this dump is based on; empty if there is none. Those backups
@@ -29,11 +38,20 @@ class ChunkedDump:
     full_started: datetime
     differential_id: str = ""
     reason: str = ""
+    data: tuple[ChunkedArchive, ...] = ()
+
+    @property
+    def archives(self) -> tuple[ChunkedArchive, ...]:
+        """The sizes and digests of all archives, those of the main archive first."""
+        return (ChunkedArchive(bytes=self.bytes, archive_sha256=self.archive_sha256), *self.data)
 
 
-def index_key(backup_id: str, alias: str, suffix: str) -> str:
-    """Return the key of the index of a dump in chunks. ``suffix`` names the codecs: ``.zst.age``."""
-    return f"{keys.BACKUPS}{backup_id}/db/{alias}.runs{suffix}"
+def index_key(backup_id: str, alias: str, suffix: str, archive: str = "") -> str:
+    """Return the key of the index of an archive in chunks. ``suffix`` names the codecs: ``.zst.age``.
+
+    ``archive`` is one of the names of archives, such as ``main.``; empty if there is one only.
+    """
+    return f"{keys.BACKUPS}{backup_id}/db/{alias}.{archive}runs{suffix}"
 
 
 def chunk_folder(host: str, alias: str) -> str:

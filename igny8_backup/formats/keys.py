@@ -23,7 +23,7 @@ _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which matches the digits of every script
 _STAMP = r"[0-9]{8}T[0-9]{6}Z"
 _ROTATION = r"(\.r(?P<rotation>[0-9a-f]{6}))?"
-_ARCHIVE = r"((\.main|\.data-[0-9]{2,})?\.dump|\.sqlite3)"
+_PART = r"(\.main|\.data-[0-9]{2,})?"
 _PACK = rf"(?P<id>{_ID})-[0-9]{{4,}}{_ROTATION}"
 _SIGNATURE = r"signatures/(?P<name>[a-z]+)-[0-9a-f]{32}\.sig"
 _ID_RE = re.compile(_ID)
@@ -34,8 +34,8 @@ _PATTERNS = {
     "run": rf"runs/(?P<id>{_ID})\.json",
     "manifest": rf"backups/(?P<id>{_ID})/manifest\.json",
     "details": rf"backups/(?P<id>{_ID})/details{_ROTATION}\.json\.zst(\.age)?",
-    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_ARCHIVE}\.zst(\.age)?",
-    "runs": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}\.runs\.zst(\.age)?",
+    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_PART}\.(dump|sqlite3)\.zst(\.age)?",
+    "runs": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_PART}\.runs\.zst(\.age)?",
     "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.index\.zst(\.age)?",
     "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.folders\.tar\.zst(\.age)?",
     "pin": rf"backups/(?P<id>{_ID})/pin\.json",

@@ -20,10 +20,10 @@ from igny8_backup.formats.packed import PackedPart
 from igny8_backup.formats.records import NOT_STORED
 from igny8_backup.formats.source import Source
 
-SCHEMA, WHOLE_SCHEMA = 3, 2
+SCHEMA, DUMPS_SCHEMA, WHOLE_SCHEMA = 4, 3, 2
 """A manifest of schema 1 names its packs itself. Schema 2 names lists of packs. Schema 3 adds dumps in
-chunks and dumps in several archives, which earlier releases cannot read. A manifest without such dumps is
-written in schema 2."""
+chunks and dumps in several archives, and schema 4 dumps in several archives that are all in chunks. Earlier
+releases cannot read them, so a manifest without such dumps is written in an earlier schema."""
 COMPLETE, FAILED, NOT_COPIED = "complete", "failed", "not copied"
 """States of a part of a backup. A copy lacks a part that is ``NOT_COPIED``; a run can end in the others."""
 INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "locked"
@@ -43,6 +43,7 @@ class DatabasePart(PackedPart):
     primary. ``source`` is ``None`` in backups of earlier releases. ``chunked`` is ``None`` if ``object`` is
     the whole dump. Otherwise ``object`` is the index of the dump, and the packs of the part hold the chunks
     that the index refers to. ``data`` are the data archives: the rows of some tables, which ``object`` lacks.
+    In a dump in chunks, ``data`` are the indexes of the data archives.
     """
 
     kind: ClassVar[str] = "database"
@@ -78,7 +79,7 @@ class DatabasePart(PackedPart):
     def bytes(self) -> int:
         """The size of the dump before compression; 0 if there is no complete dump."""
         if self.chunked:
-            return self.chunked.bytes
+            return sum(archive.bytes for archive in self.chunked.archives)
         return self.object.raw_bytes + sum(item.raw_bytes for item in self.data) if self.object else 0
 
     @property
@@ -93,14 +94,14 @@ class DatabasePart(PackedPart):
 
     @property
     def archives(self) -> tuple[StoredObject, ...]:
-        """The stored archives of the dump, the main one first; the index of a dump in chunks.
+        """The stored archives of the dump, the main one first; their indexes if the dump is in chunks.
 
         Raises ``IntegrityError`` if there is no complete dump.
         """
         return (self.dump, *self.data)
 
     def objects(self) -> tuple[StoredObject, ...]:
-        """Return the stored archives of the dump, or the index and the packs of a dump in chunks."""
+        """Return the stored archives of the dump, or the indexes and the packs of a dump in chunks."""
         return (self.object, *self.data, *self.packs) if self.object else ()
 
     def pack_folder(self, host: str) -> str:
@@ -243,4 +244,7 @@ class Manifest:
 
 def schema_of(databases: Iterable[DatabasePart]) -> int:
     """Return the schema in which a manifest with these databases is written."""
-    return SCHEMA if any(part.chunked or part.data for part in databases) else WHOLE_SCHEMA
+    parts = list(databases)
+    if any(part.chunked and part.data for part in parts):
+        return SCHEMA
+    return DUMPS_SCHEMA if any(part.chunked or part.data for part in parts) else WHOLE_SCHEMA

@@ -81,8 +81,9 @@ def _check_chunked(part: DatabasePart, name: str) -> None:
     ids = [found.full_id, *([found.differential_id] if found.differential_id else [])]
     if (
         found.kind not in KINDS
-        or found.bytes < 0
-        or not (is_sha256(found.archive_sha256) and all(map(keys.is_id, ids)))
+        or len(found.data) != len(part.data)
+        or any(archive.bytes < 0 or not is_sha256(archive.archive_sha256) for archive in found.archives)
+        or not all(map(keys.is_id, ids))
     ):
         raise IntegrityError(f"{name} is malformed in its entry about the chunks of {part.describe()}.")
 
@@ -123,9 +124,10 @@ def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
     if manifest.blocks:
         yield list_object(manifest.blocks), "blocks", ""
     for database in manifest.databases:
+        kind = "runs" if database.chunked else "database"
         if database.object:
-            yield database.object, "runs" if database.chunked else "database", database.alias
-        yield from ((item, "database", database.alias) for item in database.data)
+            yield database.object, kind, database.alias
+        yield from ((item, kind, database.alias) for item in database.data)
         yield from ((pack, "chunk", database.alias) for pack in database.packs)
     for tree in manifest.trees:
         if tree.index:

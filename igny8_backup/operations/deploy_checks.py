@@ -23,6 +23,7 @@ from igny8_backup.operations.guards import object_lock, public_storage, signing_
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.history.expected_hosts import undeclared_note
 from igny8_backup.operations.installation import changed_defaults
+from igny8_backup.streams.side_by_side import streams_at_once
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _CREDENTIAL_APPS = {
@@ -195,12 +196,10 @@ def unfit_databases(config: Config) -> list[Problem]:
     missing. W011 is for a database that could be backed up, but not restored on its server.
     """
     problems, yielding = [], backups_yield(config.yield_after)
-    for alias in config.databases:
-        if is_sqlite(alias):
-            continue
+    for alias in (name for name in config.databases if not is_sqlite(name)):
         try:
             excluded = config.exclude_table_data.get(alias, ())
-            jobs = 1 if alias in config.chunked_dumps else config.dump_jobs
+            jobs = streams_at_once(config.dump_jobs, chunked=alias in config.chunked_dumps)
             problems += make_engine(alias, config).check(excluded, yielding=yielding, jobs=jobs)
         except (ConfigurationError, RefusedError, ToolError) as error:
             problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))

@@ -16,12 +16,21 @@ MOST_STREAMS = 3
 
 A backup may use 160 MiB of memory. With two archives side by side it peaked at 127 MiB, with three at
 155, and with four at 187, client programs included."""
+MOST_CHUNKED_STREAMS = 2
+"""At most this many archives of one dump are cut into chunks at the same time.
+
+A backup of two peaked at 148 MiB of memory, and one of three at 176."""
 Guard = Callable[[Blocks], Blocks]
 """Yields the blocks of a stream. Raises :class:`Stopped` once another function has failed."""
 
 
 class Stopped(Exception):
     """A function was stopped because another one that ran beside it failed."""
+
+
+def streams_at_once(wanted: int, *, chunked: bool) -> int:
+    """Return how many of the ``wanted`` archives are stored at the same time. ``chunked``: in chunks."""
+    return min(wanted, MOST_CHUNKED_STREAMS if chunked else MOST_STREAMS)
 
 
 def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) -> list[T]:

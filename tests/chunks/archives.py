@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import count
 
 from igny8_backup.chunks import cutter
 from igny8_backup.chunks.locations import Location
@@ -50,6 +51,7 @@ class Packs:
     def write(self, archive: bytes, run: str, *, refer: bool = True) -> Index:
         """Store an archive in packs named after ``run``; with ``refer``, only the chunks not known yet."""
         written: dict[bytes, Location] = {}
+        numbers = count(1)
 
         def find(digests: Sequence[bytes]) -> list[Location | None]:
             return [self.known.get(digest) if refer else None for digest in digests]
@@ -62,7 +64,7 @@ class Packs:
             cutter.Cutter(cutter.identity(), SEED),
             KEY,
             find=find,
-            pack_name=lambda number: f"{run}-{number:04d}",
+            new_name=lambda: f"{run}-{next(numbers):04d}",
             store=store,
             record=written.setdefault,
         )

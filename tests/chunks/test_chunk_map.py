@@ -37,7 +37,7 @@ PACKS = tuple(
     for number in range(3)
 )
 HEADER = MapHeader(
-    schema=2,
+    schema=3,
     storage="file:///backups",
     prefix="igny8/",
     host="web-1",
@@ -51,6 +51,7 @@ HEADER = MapHeader(
     full_id="20261122T021500Z-7f3a9c",
     lists=(ListReference(key="list", stored_bytes=5, sha256="0" * 64),),
     packs=PACKS,
+    placement=(("public.large", "public.log"),),
 )
 
 Entries = dict[bytes, tuple[int, int, int]]

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.databases.dump_streams import archive_names
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_folder, chunk_pack_key, index_key
+from igny8_backup.formats.chunked import (
+    FULL,
+    ChunkedArchive,
+    ChunkedDump,
+    chunk_folder,
+    chunk_pack_key,
+    index_key,
+)
 from igny8_backup.formats.lists import PackList, list_key
-from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest, schema_of
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.formats.objects import StoredObject
 
@@ -74,6 +82,27 @@ def test_dump_in_chunks_survives_json() -> None:
     ]
     named = replace(MANIFEST, databases=(found,)).named_keys()
     assert {*found.pack_keys("web-1"), LIST.key, PART.dump.key} <= named
+
+
+def test_dump_in_several_archives_in_chunks_survives_json() -> None:
+    names = archive_names(3)
+    main, *data = (stored(index_key(ID, "default", ".zst.age", name)) for name in names)
+    assert [item.key.rpartition("/")[2] for item in (main, *data)] == [
+        f"default.{name}.runs.zst.age" for name in ("main", "data-01", "data-02")
+    ]
+    archives = tuple(ChunkedArchive(bytes=size, archive_sha256="b" * 64) for size in (20, 3))
+    part = replace(PART, object=main, data=tuple(data), chunked=replace(CHUNKED, data=archives))
+    found = read(part)
+    assert found == part
+    assert found.bytes == 123
+    assert {item.key for item in (main, *data)} <= {item.key for item in found.objects()}
+    assert schema_of([found]) == SCHEMA and schema_of([PART]) == 3
+    for wrong in (archives[:1], (), (archives[0], replace(archives[1], archive_sha256="x"))):
+        with pytest.raises(IntegrityError, match="in its entry about the chunks"):
+            read(replace(part, chunked=replace(CHUNKED, data=wrong)))
+    whole = stored(keys.database_key(ID, "default", "data-01.dump", ".zst.age"))
+    with pytest.raises(IntegrityError, match="cannot have"):
+        read(replace(part, data=(whole, data[1])))
 
 
 def test_keys_of_chunks_cannot_be_those_of_a_tree() -> None:

@@ -115,8 +115,8 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
     def dump(
         self, details: DatabaseDetails, queries: Queries | None = None, on_answers: OnAnswers | None = None
     ) -> Blocks:
-        with self._dumper.open_archives(details, queries or {}, on_answers, self.lock_seconds) as (blocks,):
-            yield from blocks
+        with self._dumper.open_archives(details, queries or {}, on_answers, self.lock_seconds) as dump:
+            yield from dump.archives[0]
 
     def blocking_sessions(self) -> str:
         return self._dumper.blocking_sessions()

@@ -11,6 +11,7 @@ from threading import Event
 from typing import Self
 
 from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.names import DRILL, is_derived_name
 from igny8_backup.databases.postgresql.connections.connection import Connection
@@ -78,13 +79,15 @@ class PostgresqlOptionalMethods(Engine):
         on_answers: Callable[[Answers], None],
         *,
         jobs: int,
-    ) -> Iterator[Sequence[Blocks]]:
-        with self.source.open() as session:
-            jobs = possible_jobs(session, jobs, beside=BESIDE_DUMP)
+        placement: Placement | None = None,
+    ) -> Iterator[DumpStreams]:
+        if jobs > 1:
+            with self.source.open() as session:
+                jobs = possible_jobs(session, jobs, beside=BESIDE_DUMP)
         with self._dumper.open_archives(
-            details, queries, on_answers, self.lock_seconds, jobs=jobs
-        ) as archives:
-            yield archives
+            details, queries, on_answers, self.lock_seconds, jobs=jobs, placement=placement
+        ) as dump:
+            yield dump
 
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE

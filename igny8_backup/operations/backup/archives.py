@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from igny8_backup.databases.dump_streams import archive_names
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import DatabasePart
@@ -31,14 +32,10 @@ def store_archives(
     ``StorageError`` and the errors of ``streams``. The archives that were stored until then are deleted. If
     storage does not let this run delete an archive, a later ``prune_backups`` deletes it as an orphan.
     """
-    codec, names = context.codec, [""]
+    codec, names = context.codec, archive_names(len(streams))
     if len(streams) > 1:
         # The compressors run beside one another. Threads of their own would need more memory.
         codec = replace(codec, workers=0)
-        names = ["main.", *(f"data-{number:02}." for number in range(1, len(streams)))]
-        context.progress.note(
-            f"{part.alias}: {len(streams)} connections dump the database at the same time (DUMP_JOBS)."
-        )
     stored: list[str] = []
 
     def store(name: str, blocks: Blocks, guard: Guard) -> StoredObject:

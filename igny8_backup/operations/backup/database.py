@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.databases.capabilities import Capability
+from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
@@ -22,6 +25,7 @@ from igny8_backup.operations.installation.migrations import stale_migrations
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.operations.staging.probe_checks import unanswered, uncounted_text, with_answers
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.side_by_side import streams_at_once
 
 LAG = timedelta(minutes=5)
 """If the database is dumped from a standby that is further behind its primary than this, a note says so."""
@@ -59,29 +63,29 @@ def backup_database(
     def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")
 
-    def dump() -> Blocks:
-        return monitor(engine.dump(details, queries, received.append))
+    @contextmanager
+    def open_dump(placement: Placement | None = None, in_chunks: bool = False) -> Iterator[DumpStreams]:
+        jobs = streams_at_once(config.dump_jobs, chunked=in_chunks)
+        with engine.open_archives(
+            details, queries, received.append, jobs=jobs, placement=placement
+        ) as streams:
+            if (found := len(streams.archives)) > 1:
+                context.progress.note(
+                    f"{alias}: {found} connections dump the database at the same time (DUMP_JOBS)."
+                )
+            yield replace(streams, archives=list(map(monitor, streams.archives)))
 
     if chunked.includes(part):
-        if several:
-            context.progress.note(
-                f"{alias}: DUMP_JOBS is ignored, because the dump is stored in chunks (CHUNKED_DUMPS)."
-            )
-        part = chunked.store(part, dump, details.size, damaged)
+        part = chunked.store(part, partial(open_dump, in_chunks=True), details.size, damaged)
     elif several:
-        with engine.open_archives(details, queries, received.append, jobs=config.dump_jobs) as streams:
+        with open_dump() as streams:
             part = store_archives(
-                context,
-                backup_id,
-                part,
-                list(map(monitor, streams)),
-                kind=engine.dump_kind,
-                size=details.size,
+                context, backup_id, part, streams.archives, kind=engine.dump_kind, size=details.size
             )
     else:
         key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
-        stored = context.upload(key, claimed=True).send(dump(), estimate=details.size)
-        part = replace(part, object=stored)
+        dump = monitor(engine.dump(details, queries, received.append))
+        part = replace(part, object=context.upload(key, claimed=True).send(dump, estimate=details.size))
     source = source_of(
         details.system_identifier,
         details.applied_migrations,

@@ -31,7 +31,7 @@ from igny8_backup.operations.history.documents import note_unsigned
 from igny8_backup.operations.history.newest_copies import Choice
 from igny8_backup.operations.history.read import recorded_damage
 from igny8_backup.operations.read.details import read_details
-from igny8_backup.operations.read.dump import open_dump
+from igny8_backup.operations.read.dump import open_archives, open_dump
 from igny8_backup.operations.selection import require_none
 from igny8_backup.operations.staging.live_state import unchanged_live
 from igny8_backup.operations.staging.project_code.rehearsal import rehearse
@@ -203,15 +203,15 @@ class _Drill:
         Raises ``IntegrityError`` if the dump is damaged. Otherwise the restore failed for another reason,
         such as the server, its disk or the network. Reading the dump needs no server.
         """
-        blocks = open_dump(self.context, part, self.identities)
         config = self.context.config
-        read_dump(
-            blocks,
-            part,
-            bin_dir=config.client_bin_dir,
-            scratch=config.scratch_dir,
-            user=config.restore_user,
-        )
+        for blocks in open_archives(self.context, part, self.identities):
+            read_dump(
+                blocks,
+                part,
+                bin_dir=config.client_bin_dir,
+                scratch=config.scratch_dir,
+                user=config.restore_user,
+            )
 
     def restore_tree(self, tree: TreePart, folder: Path) -> None:
         chosen = choose_files(self.context, tree, [], self.identities)

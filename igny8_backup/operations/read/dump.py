@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 
-from igny8_backup.chunks.reader import read_archive, read_undamaged
+from igny8_backup.chunks.reader import KEPT_BYTES, read_archive, read_undamaged
 from igny8_backup.chunks.runs import Index, read_index
 from igny8_backup.databases.salvage import find_lost, without_lost
 from igny8_backup.databases.values import LostData
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import ChunkedArchive
 from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams import Blocks, Pieces
 from igny8_backup.streams.age import Identity
+from igny8_backup.streams.side_by_side import MOST_STREAMS
+
+_READER_BYTES = 16 << 20
+"""The memory that a further reader of chunks needs beside the bytes that it keeps."""
 
 
 def open_dump(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> Blocks:
@@ -26,11 +31,7 @@ def open_dump(context: BackupContext, part: DatabasePart, identities: list[Ident
     ``BackupContext.download``. For a dump in chunks, also raises ``IntegrityError`` if the index, the packs
     and the manifest do not fit together. Only the end of the stream proves that they do.
     """
-    if part.chunked is None:
-        yield from context.download(part.dump, identities)
-        return
-    index = read_dump_index(part, context.download(part.dump, identities))
-    yield from archive_of(context, part, index, identities)
+    yield from _open_archive(context, part, identities, 0, KEPT_BYTES)
 
 
 def open_archives(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> list[Blocks]:
@@ -39,29 +40,47 @@ def open_archives(context: BackupContext, part: DatabasePart, identities: list[I
     Nothing is read before the first block of a stream is requested. Each stream raises the errors of
     :func:`open_dump`.
     """
-    return [
-        open_dump(context, part, identities),
-        *(context.download(archive, identities) for archive in part.data),
-    ]
+    count = len(part.archives)
+    kept = _kept_bytes(min(count, MOST_STREAMS))
+    return [_open_archive(context, part, identities, number, kept) for number in range(count)]
 
 
-def read_dump_index(part: DatabasePart, blocks: Blocks) -> Index:
-    """Parse the index of a dump in chunks, and compare it with the manifest.
+def _kept_bytes(readers: int) -> int:
+    """Return how many bytes each of several readers of chunks may keep, given their number.
+
+    Beside them, each reader has a pack of 8 MiB, and the blocks from which it is decoded.
+    """
+    return (KEPT_BYTES - (readers - 1) * _READER_BYTES) // readers
+
+
+def _open_archive(
+    context: BackupContext, part: DatabasePart, identities: list[Identity], number: int, kept_bytes: int
+) -> Blocks:
+    archive = part.archives[number]
+    if part.chunked is None:
+        yield from context.download(archive, identities)
+        return
+    index = read_dump_index(part, archive, context.download(archive, identities))
+    yield from archive_of(context, part, index, identities, kept_bytes)
+
+
+def read_dump_index(part: DatabasePart, archive: StoredObject, blocks: Blocks) -> Index:
+    """Parse the index ``archive`` of a dump in chunks, and compare it with the manifest.
 
     ``blocks`` are the decoded contents of the index. Raises ``IntegrityError`` if the index is damaged or
     describes another dump.
     """
-    found = part.chunked
     packs = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.stored_packs}
     try:
-        index = read_index(blocks, part.dump.key, packs)
+        index = read_index(blocks, archive.key, packs)
     except IntegrityError as error:
-        error.object_key = error.object_key or part.dump.key
+        error.object_key = error.object_key or archive.key
         raise
     header = index.header
-    if found is None or (header.bytes, header.sha256) != (found.bytes, found.archive_sha256):
-        other = damaged_backup(f"The index {part.dump.key} describes another dump than the manifest.")
-        other.object_key = part.dump.key
+    described = dict(zip(part.archives, part.chunked.archives, strict=True)) if part.chunked else {}
+    if described.get(archive) != ChunkedArchive(bytes=header.bytes, archive_sha256=header.sha256):
+        other = damaged_backup(f"The index {archive.key} describes another dump than the manifest.")
+        other.object_key = archive.key
         raise other
     return index
 
@@ -71,33 +90,46 @@ def find_damage(
 ) -> LostData:
     """Read all packs of a dump in chunks, and return which of its data are lost because of damaged packs.
 
-    ``advance`` is called with numbers of bytes read. Raises ``IntegrityError`` if the index or the table of
-    contents of the dump is damaged, and ``StorageError``.
+    ``advance`` is called with numbers of bytes read. Raises ``IntegrityError`` if an index or the table of
+    contents of an archive is damaged, and ``StorageError``.
     """
-    index, damaged = read_dump_index(part, context.download(part.dump, identities)), set[str]()
-    found = find_lost(_pieces(context, part, index, identities, damaged, advance))
-    return replace(found, packs=frozenset(damaged))
+    damaged = set[str]()
+    main, *data = (
+        find_lost(_pieces(context, part, archive, identities, damaged, advance)) for archive in part.archives
+    )
+    return LostData(
+        packs=frozenset(damaged),
+        entries=main.entries,
+        data=tuple(found.entries for found in data),
+        tables=tuple(sorted({table for found in (main, *data) for table in found.tables})),
+        large_objects=main.large_objects,
+    )
 
 
 def open_undamaged(
     context: BackupContext, part: DatabasePart, identities: list[Identity], lost: LostData
-) -> Blocks:
-    """Yield the dump of ``part`` without the data that :func:`find_damage` has found to be ``lost``.
+) -> list[Blocks]:
+    """Return the streams of the archives of ``part`` without the data that are ``lost``.
 
-    Raises the errors of :func:`find_damage`.
+    :func:`find_damage` has found them. The streams raise its errors.
     """
-    index = read_dump_index(part, context.download(part.dump, identities))
-    yield from without_lost(_pieces(context, part, index, identities, set(lost.packs)), lost)
+
+    def undamaged(number: int) -> Blocks:
+        pieces = _pieces(context, part, part.archives[number], identities, set(lost.packs))
+        yield from without_lost(pieces, lost.of_archive(number))
+
+    return [undamaged(number) for number in range(len(part.archives))]
 
 
 def _pieces(
     context: BackupContext,
     part: DatabasePart,
-    index: Index,
+    archive: StoredObject,
     identities: list[Identity],
     damaged: set[str],
     advance: Callable[[int], None] = lambda size: None,
 ) -> Pieces:
+    index = read_dump_index(part, archive, context.download(archive, identities))
     packs = {keys.pack_of(pack.key): pack for pack in part.stored_packs}
 
     def open_pack(name: str) -> Blocks:
@@ -110,13 +142,21 @@ def _pieces(
             raise damaged_backup(error.what) from None
 
     sizes = {name: pack.raw_bytes for name, pack in packs.items()}
-    return read_undamaged(index, sizes, open_pack, damaged)
+    kept = _kept_bytes(min(len(part.archives), MOST_STREAMS))
+    yield from read_undamaged(index, sizes, open_pack, damaged, kept_bytes=kept)
 
 
 def archive_of(
-    context: BackupContext, part: DatabasePart, index: Index, identities: list[Identity]
+    context: BackupContext,
+    part: DatabasePart,
+    index: Index,
+    identities: list[Identity],
+    kept_bytes: int = KEPT_BYTES,
 ) -> Blocks:
-    """Yield the archive that ``index`` describes, from the packs of ``part``. Raises ``IntegrityError``."""
+    """Yield the archive that ``index`` describes, from the packs of ``part``. Raises ``IntegrityError``.
+
+    ``kept_bytes`` limits the bytes of packs that are kept for later.
+    """
     packs = {keys.pack_of(pack.key): pack for pack in part.stored_packs}
     try:
         yield from read_archive(
@@ -124,6 +164,7 @@ def archive_of(
             {name: pack.raw_bytes for name, pack in packs.items()},
             lambda name: context.download(packs[name], identities),
             name=f"The dump of the database {part.alias!r}",
+            kept_bytes=kept_bytes,
         )
     except IntegrityError as error:
         if error.object_key in packs:  # the reader knows the names only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from igny8_backup.common.memory import release_free_memory
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import WHOLE, RestoreSelection
@@ -46,7 +47,7 @@ def load_staging(
         streams = [
             observer.monitor(blocks, source="the storage", sink="pg_restore")
             for blocks in (
-                [open_undamaged(context, part, identities, lost)]
+                open_undamaged(context, part, identities, lost)
                 if lost.packs
                 else open_archives(context, part, identities)
             )
@@ -62,6 +63,7 @@ def load_staging(
             left_out = engine.load_archives(staging, streams, jobs=jobs, selection=selection)
         else:
             left_out = engine.load(staging, streams[0], jobs=jobs, selection=selection)
+        release_free_memory()  # the child process that migrates needs as much
         if analyze:
             collect_statistics(context, engine, staging, jobs)
     if not selection.tables:

@@ -27,7 +27,7 @@ def read_database(
 
     Each object is read with the function ``attempt``, which records damage. If the index of a dump in chunks
     is chosen, all packs of the dump are read one by one, so that damage is recorded for the right pack. If
-    all are sound, the dump is put together and read to its end with ``pg_restore``.
+    all are sound, the archive is put together and read to its end with ``pg_restore``.
 
     Raises ``ToolMissingError`` or ``ToolTooOldError`` if ``pg_restore`` is missing or too old.
     """
@@ -44,13 +44,14 @@ def read_database(
             attempt(archive, convert)
         return
 
-    def read_archive(blocks: Blocks) -> None:
-        convert(archive_of(context, part, read_dump_index(part, blocks), identities))
+    def read_archive(index: StoredObject, blocks: Blocks) -> None:
+        convert(archive_of(context, part, read_dump_index(part, index, blocks), identities))
 
-    whole = part.dump.key in chosen
-    sound = [attempt(pack, partial(_read_pack, pack)) for pack in part.packs if whole or pack.key in chosen]
-    if whole and all(sound):
-        attempt(part.dump, read_archive)
+    indexes = [index for index in part.archives if index.key in chosen]
+    sound = [attempt(pack, partial(_read_pack, pack)) for pack in part.packs if indexes or pack.key in chosen]
+    if all(sound):
+        for index in indexes:
+            attempt(index, partial(read_archive, index))
 
 
 def _read_pack(pack: StoredObject, blocks: Blocks) -> None:

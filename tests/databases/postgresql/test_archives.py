@@ -57,7 +57,7 @@ def dump(stage: Stage, jobs: int) -> list[bytes]:
     engine = stage.engine
     details = engine.describe(["left_out"])
     with engine.open_archives(details, {}, lambda answers: None, jobs=jobs) as streams:
-        return [b"".join(stream) for stream in streams]
+        return [b"".join(stream) for stream in streams.archives]
 
 
 def load(stage: Stage, archives: list[bytes], jobs: int, *tables: str) -> list[str]:
@@ -99,7 +99,7 @@ def test_dump_uses_the_sessions_that_the_role_may_open(varied: Stage) -> None:
         ):
             if limit == 6:
                 assert engine.waiting_sessions(60, closed) == ""
-            assert len([b"".join(stream) for stream in streams]) == archives
+            assert len([b"".join(stream) for stream in streams.archives]) == archives
 
 
 def test_load_of_single_tables_reads_their_data_archives(varied: Stage) -> None:

@@ -103,10 +103,3 @@ def test_data_archives_are_rotated_copied_and_pruned_with_their_backup(project: 
     assert not folders[0].exists()
     (part,) = second.ended(0).json["manifest"]["databases"]
     assert part["object"]["key"].endswith("/default.dump.zst.age") and not part["data"]
-
-
-def test_database_in_chunks_ignores_dump_jobs_and_says_so(project: Project) -> None:
-    (made,) = run_many(project, Command(["backup_db", "--json"], {**JOBS, "CHUNKED_DUMPS": ["default"]}))
-    (part,) = made.ended(0).json["manifest"]["databases"]
-    assert part["chunked"] and not part["data"]
-    assert "default: DUMP_JOBS is ignored" in made.stderr

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.conf import Problem
+from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.databases.engine import OnAnswers, Queries
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client, find_client, major_of, require_major
@@ -16,7 +17,7 @@ from igny8_backup.databases.postgresql.connections.connection import Connection,
 from igny8_backup.databases.postgresql.dump.dump_sessions import DumpSessions
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.failure import explain, is_refused_lock
-from igny8_backup.databases.postgresql.dump.placement import Placement, place_tables
+from igny8_backup.databases.postgresql.dump.placement import place_tables
 from igny8_backup.databases.postgresql.dump.replay_time import replay_time
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
@@ -110,13 +111,14 @@ class Dumper:
         lock_seconds: float,
         *,
         jobs: int = 1,
-    ) -> Iterator[list[Blocks]]:
+        placement: Placement | None = None,
+    ) -> Iterator[DumpStreams]:
         """Dump the database that ``details`` describe; yield the streams of the archives.
 
-        The first is the main archive. With several ``jobs``, up to ``jobs - 1`` data archives have the rows
-        of some tables. All archives show the same instant, and may be read in several threads. ``on_answers``
-        is called with the tables, the row counts and the results of the probes ``queries``, read in the
-        snapshot of the dump.
+        With several ``jobs``, up to ``jobs - 1`` data archives have the rows of some tables: of the tables in
+        ``placement`` if it is given. All archives show the same instant, and may be read in several threads.
+        ``on_answers`` is called with the tables, the row counts and the results of the probes ``queries``,
+        read in the snapshot of the dump.
 
         A session exports the snapshot and locks all tables; it holds the locks until the context ends. If a
         ``pg_dump`` waits longer than ``lock_seconds`` for a lock, because a third session has requested an
@@ -128,15 +130,15 @@ class Dumper:
                 data_time = replay_time(session)  # before the snapshot: never later than its data
                 snapshot = export_snapshot(session)
                 # No table is renamed or dropped from here on, because the session has locked all of them.
-                placement = place_tables(session, details.excluded_data, jobs) if jobs > 1 else ()
+                placed = place_tables(session, details.excluded_data, jobs, placement) if jobs > 1 else ()
                 if on_answers:
                     answers = self._ask_source(session, snapshot, details, queries)
                     on_answers(replace(answers, data_time=data_time))
                 started = time.monotonic()
-                self.sessions.programs = 1 + len(placement)
+                self.sessions.programs = 1 + len(placed)
                 streams = [
                     stack.enter_context(closing(self._run_pg_dump(server, snapshot, lock_seconds, options)))
-                    for options in _options(details, placement)
+                    for options in _options(details, placed)
                 ]
                 try:
                     # pg_dump locks all tables of an archive before it writes the first byte.
@@ -150,10 +152,11 @@ class Dumper:
                 # This query fails if the session, and with it the first locks, was lost in the meantime: then
                 # a table may be incomplete.
                 session.execute("SELECT")
-                yield [
+                archives = [
                     self._explained(block, blocks, details)
                     for block, blocks in zip(first, streams, strict=True)
                 ]
+                yield DumpStreams(archives, placed)
                 return
         raise DatabaseError(
             f"pg_dump could not lock all tables in any of {ATTEMPTS} attempts, because another session held"

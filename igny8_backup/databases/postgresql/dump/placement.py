@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.databases.names import table_name
 from igny8_backup.databases.session import Session
 
@@ -24,21 +25,26 @@ _TABLES = """
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
     ORDER BY 3 DESC, 1, 2"""
 
-Placement = tuple[tuple[str, ...], ...]
-"""For each data archive, the ``schema.table`` names of its tables."""
 
-
-def place_tables(session: Session, excluded: Collection[str], jobs: int) -> Placement:
+def place_tables(
+    session: Session, excluded: Collection[str], jobs: int, earlier: Placement | None = None
+) -> Placement:
     """Choose the tables of the data archives of a dump that ``jobs`` sessions make at the same time.
 
-    The rows of the tables ``excluded`` are not dumped. All other tables are in the main archive.
+    The rows of the tables ``excluded`` are not dumped. All other tables are in the main archive. If
+    ``earlier`` is not ``None``, the tables that still exist are placed as there, and new ones are in the main
+    archive, too.
     """
     found = [
         (table_name(schema, table), size)
         for schema, table, size in session.execute(_TABLES)
         if table_name(schema, table) not in excluded
     ]
-    return divide(found, jobs)
+    if earlier is None:
+        return divide(found, jobs)
+    names = {name for name, _ in found}
+    kept = (tuple(table for table in tables if table in names) for tables in earlier[: jobs - 1])
+    return tuple(filter(None, kept))  # pg_dump without the option --table would dump all
 
 
 def divide(tables: Sequence[tuple[str, int]], jobs: int) -> Placement:

@@ -88,29 +88,43 @@ def load(
         if steps.first:
             restore.from_contents(contents, steps.first, jobs=1)
 
-        def main(guard: Guard) -> None:
+        def main(guard: Guard) -> tuple[str, ...]:
             restore.stream(contents, guard(blocks), steps.streamed, reads_all=not selection.tables)
+            return ()
 
-        def rows(archive: Blocks, guard: Guard) -> None:
-            _load_rows(restore, guard(archive), selected, untrusted=selection.untrusted)
+        def rows(number: int, archive: Blocks, guard: Guard) -> tuple[str, ...]:
+            lost = selection.lost.data[number] if selection.lost.packs else frozenset[int]()
+            return _load_rows(restore, guard(archive), selected, lost, untrusted=selection.untrusted)
 
-        streams: list[Callable[[Guard], None]] = [main, *(partial(rows, archive) for archive in data)]
-        run_side_by_side(streams, min(jobs, MOST_STREAMS))
+        streams: list[Callable[[Guard], tuple[str, ...]]] = [main]
+        streams += [partial(rows, number, archive) for number, archive in enumerate(data)]
+        lost_rows = [label for found in run_side_by_side(streams, min(jobs, MOST_STREAMS)) for label in found]
         if steps.late:
             restore.from_contents(contents, steps.late, jobs=jobs)
         if grants.after:
             with staging.open() as session:
                 session.execute(grants.after)
-    return (*selected.left_out, *tablespaces)
+    return (*selected.left_out, *lost_rows, *tablespaces)
 
 
-def _load_rows(restore: PgRestore, blocks: Blocks, selected: TableSelection, *, untrusted: bool) -> None:
-    """Restore the rows of the ``selected`` tables that the data archive ``blocks`` has."""
+def _load_rows(
+    restore: PgRestore,
+    blocks: Blocks,
+    selected: TableSelection,
+    lost: Collection[int],
+    *,
+    untrusted: bool,
+) -> tuple[str, ...]:
+    """Restore the rows of the ``selected`` tables that the data archive ``blocks`` has.
+
+    The data of the entries with the numbers ``lost`` cannot be read. Returns the labels of these entries.
+    """
     contents = read_contents(blocks)
     if untrusted:
         require_harmless(contents.entries)
     rows = row_entries(contents.entries, selected)
-    restore.stream(contents, blocks, rows, reads_all=False)
+    restore.stream(contents, blocks, [one for one in rows if one.number not in lost], reads_all=False)
+    return tuple(one.label for one in rows if one.number in lost)
 
 
 def _select(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from threading import Lock
 
 from igny8_backup.chunks import cutter, full_tries, try_log
 from igny8_backup.chunks.chunk_map import PLACE, SCHEMA, MapHeader, MapPack
@@ -15,8 +18,9 @@ from igny8_backup.chunks.runs import Index
 from igny8_backup.chunks.try_log import TryHeader, TryLog
 from igny8_backup.chunks.writer import ArchiveWriter
 from igny8_backup.common.filesystem import make_private
+from igny8_backup.databases.dump_streams import DumpStreams
 from igny8_backup.formats import keys
-from igny8_backup.formats.chunked import FULL, ChunkedDump, chunk_pack_key
+from igny8_backup.formats.chunked import FULL, ChunkedArchive, ChunkedDump, chunk_pack_key
 from igny8_backup.formats.lists import ListedObject, in_base64
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import ListReference, StoredObject
@@ -29,6 +33,7 @@ from igny8_backup.operations.backup.chunked.plan import (
 )
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 
 
 class Attempt:
@@ -41,12 +46,15 @@ class Attempt:
 
     def __init__(self, context: BackupContext, alias: str, backup_id: str, plan: DumpPlan, used: int) -> None:
         self.plan = plan
+        self.placement = plan.placement or ()
         self.new: dict[str, StoredObject] = {}
         self.written = {item.pack.key: item.written for item in plan.allowed.values()}
         self._context = context
         self._alias = alias
         self._id = backup_id
         self._used = used
+        self._codec = context.codec
+        self._lock = Lock()  # of everything that the threads of several archives change
         self._numbers: dict[str, int] = {}  # of packs in the new map
         self._unlogged: defaultdict[str, list[bytes]] = defaultdict(list)
         self._stack = ExitStack()
@@ -69,29 +77,48 @@ class Attempt:
         self._stack.close()
         self.plan.close()
 
-    def write(self, blocks: Blocks) -> tuple[Index, tuple[StoredObject, ...]]:
-        """Store the new packs of the dump ``blocks``; return its index, and all packs that it needs."""
+    def write(self, dump: DumpStreams) -> tuple[list[Index], tuple[StoredObject, ...]]:
+        """Store the new packs of all archives; return the index of each, and all packs that they need."""
+        archives = dump.archives
+        if len(archives) > 1:
+            # The compressors run beside one another. Threads of their own would need more memory.
+            self._codec = replace(self._codec, workers=0)
+        if self.plan.placement is None:
+            self.placement = dump.placement
+        try:
+            writing = [partial(self._write_archive, blocks, len(archives)) for blocks in archives]
+            indexes = run_side_by_side(writing, len(archives))
+        except OSError as error:
+            raise state_error(self._context, error) from None
+        found = {name: item.pack for name, item in self.plan.allowed.items()} | self.new
+        needed = {name for index in indexes for name in index.header.packs}
+        return indexes, tuple(sorted((found[name] for name in needed), key=lambda pack: pack.key))
+
+    def _write_archive(self, blocks: Blocks, writers: int, guard: Guard) -> Index:
         writer = ArchiveWriter(
             Cutter(cutter.identity(self.plan.average), self.plan.seed),
             self.plan.key,
             find=self._find,
-            pack_name=lambda number: keys.pack_name(self._id, self._used + number),
+            new_name=self._new_name,
             store=self._store,
             record=self._record,
+            writers=writers,
         )
-        try:
-            index = writer.write(blocks)
-        except OSError as error:
-            raise state_error(self._context, error) from None
-        found = {name: item.pack for name, item in self.plan.allowed.items()} | self.new
-        return index, tuple(sorted((found[name] for name in index.header.packs), key=lambda pack: pack.key))
+        return writer.write(guard(blocks))
 
-    def describe(self, index: Index) -> ChunkedDump:
-        """Return what the manifest says about the dump."""
+    def _new_name(self) -> str:
+        with self._lock:
+            self._used += 1
+            return keys.pack_name(self._id, self._used)
+
+    def describe(self, indexes: Sequence[Index]) -> ChunkedDump:
+        """Return what the manifest says about the dump. ``indexes`` are those of its archives."""
+        main, *data = (index.header for index in indexes)
         return ChunkedDump(
             kind=self.plan.kind,
-            bytes=index.header.bytes,
-            archive_sha256=index.header.sha256,
+            bytes=main.bytes,
+            archive_sha256=main.sha256,
+            data=tuple(ChunkedArchive(bytes=header.bytes, archive_sha256=header.sha256) for header in data),
             full_id=self.plan.full_id,
             full_started=self.plan.full_started,
             differential_id=self.plan.differential_id,
@@ -131,6 +158,7 @@ class Attempt:
             full_id=plan.full_id,
             lists=tuple(lists),
             packs=packs,
+            placement=self.placement,
         )
         of_full = {number for number, pack in enumerate(packs) if pack.of_full}
         entries = _renumbered(plan.chunk_map.entries(), new_numbers) if plan.chunk_map else ()
@@ -172,16 +200,17 @@ class Attempt:
         return found
 
     def _record(self, digest: bytes, location: Location) -> None:
-        number = self._numbers.setdefault(location.pack, len(self._numbers))
-        self._map.add(digest, number, location.offset, location.length)
-        if location.pack not in self.plan.allowed:
-            place = PLACE.pack(number, location.offset, location.length)
-            self._unlogged[location.pack].append(digest + place)
+        with self._lock:
+            number = self._numbers.setdefault(location.pack, len(self._numbers))
+            self._map.add(digest, number, location.offset, location.length)
+            if location.pack not in self.plan.allowed:
+                place = PLACE.pack(number, location.offset, location.length)
+                self._unlogged[location.pack].append(digest + place)
 
     def _store(self, name: str, contents: Blocks) -> None:
         context = self._context
         key = chunk_pack_key(context.config.host, self._alias, name, context.codec.suffix)
-        pack = self.new[name] = context.upload(key).send(contents)
+        pack = context.upload(key, codec=self._codec).send(contents)
         listed = ListedObject(
             key=key,
             stored_bytes=pack.stored_bytes,
@@ -190,7 +219,9 @@ class Attempt:
             codecs=pack.codecs,
             blocks=in_base64(pack.blocks),
         )
-        self._log.add(listed, self._unlogged.pop(name))
+        with self._lock:
+            self.new[name] = pack
+            self._log.add(listed, self._unlogged.pop(name))
 
     def _map_pack(
         self, name: str, described: dict[str, ListReference | None], lists: list[ListReference]

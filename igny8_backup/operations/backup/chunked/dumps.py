@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 from igny8_backup.chunks import cutter
 from igny8_backup.chunks.kinds import FULL_TRIES
-from igny8_backup.chunks.runs import to_blocks
+from igny8_backup.chunks.runs import Index, to_blocks
+from igny8_backup.databases.dump_streams import DumpStreams, Placement, archive_names
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, chunk_folder, index_key
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup.chunked.attempt import Attempt
 from igny8_backup.operations.backup.chunked.plan import DumpPlan, map_path, plan_dump
 from igny8_backup.operations.backup.chunked.unplanned import FULL_DUMP, repeated_text, unplanned_fulls
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.transfer.upload import index_codec
-from igny8_backup.streams import Blocks
 
+OpenDump = Callable[[Placement | None], AbstractContextManager[DumpStreams]]
+"""Starts a dump whose tables are placed as before: see ``Engine.open_archives``."""
 ATTEMPTS = 2
 """If a pack that a dump needs disappears while the dump is made, the database is dumped once more."""
 
@@ -37,6 +40,7 @@ class ChunkedDumps:
         self._done: dict[str, Attempt] = {}
         self._attempts: Counter[str] = Counter()
         self._packs: Counter[str] = Counter()
+        self._indexes: defaultdict[str, list[str]] = defaultdict(list)
         self._changed: defaultdict[str, set[str]] = defaultdict(set)
 
     def __enter__(self) -> ChunkedDumps:
@@ -62,37 +66,48 @@ class ChunkedDumps:
         return True
 
     def store(
-        self, part: DatabasePart, dump: Callable[[], Blocks], size: int | None, damaged: Collection[str]
+        self, part: DatabasePart, dump: OpenDump, size: int | None, damaged: Collection[str]
     ) -> DatabasePart:
-        """Dump a database and store the dump; return ``part`` with its index and packs.
+        """Dump a database and store the dump; return ``part`` with its indexes and packs.
 
-        ``dump`` starts ``pg_dump`` and yields the archive. ``size`` is the size of the database in bytes.
-        ``damaged`` are the keys of objects to which the dump must not refer. Call this once more if
-        :meth:`changed_objects` returns objects. Raises the errors of ``dump``, ``StorageError`` and
-        ``FilesError``.
+        ``dump`` starts ``pg_dump``. ``size`` is the size of the database in bytes. ``damaged`` are the keys
+        of objects to which the dump must not refer. Call this once more if :meth:`changed_objects` returns
+        objects. Raises the errors of ``dump``, ``StorageError`` and ``FilesError``.
         """
-        context, alias = self._context, part.alias
+        alias = part.alias
         while self._attempts[alias] < ATTEMPTS:
             self._attempts[alias] += 1
             attempt = self._begin(part, size, damaged)
-            index, packs = attempt.write(dump())
+            with dump(attempt.plan.placement) as streams:
+                indexes, packs = attempt.write(streams)
             self._packs[alias] += len(attempt.new)
             done = replace(part, state=COMPLETE, packs=packs)
             self._done[alias] = attempt
             if self.changed_objects(done):
                 continue
-            key = index_key(self._id, alias, context.codec.suffix)
-            claimed = self._attempts[alias] == 1
-            upload = context.upload(key, codec=index_codec(context.codec), claimed=claimed)
-            if not claimed:
-                context.store.delete(key)
-            return replace(done, object=upload.send(to_blocks(index)), chunked=attempt.describe(index))
+            main, *data = self._store_indexes(alias, indexes)
+            return replace(done, object=main, data=tuple(data), chunked=attempt.describe(indexes))
         raise StorageError(
             f"Packs that the dump of {alias!r} needs disappeared from storage, or were replaced, twice while"
             " it was made.",
             unchanged="The other databases and trees of this backup are not affected.",
             hint="Find out what changes objects in the storage. Then run the backup again.",
         )
+
+    def _store_indexes(self, alias: str, indexes: Sequence[Index]) -> list[StoredObject]:
+        """Store the indexes of a dump, in place of those of an earlier attempt."""
+        context, stored = self._context, self._indexes[alias]
+        codec, claimed = index_codec(context.codec), self._attempts[alias] == 1
+        while stored:
+            context.store.delete(stored.pop())
+        found = []
+        for archive, index in zip(archive_names(len(indexes)), indexes, strict=True):
+            key = index_key(self._id, alias, context.codec.suffix, archive)
+            if not claimed:
+                context.store.delete(key)  # it may be left of a run that was delivered before
+            found.append(context.upload(key, codec=codec, claimed=claimed).send(to_blocks(index)))
+            stored.append(key)
+        return found
 
     def changed_objects(self, part: DatabasePart) -> list[str]:
         """Return the keys of the packs and lists that ``part`` needs and that have changed in storage.

@@ -13,6 +13,7 @@ from igny8_backup.chunks.chunk_map import ChunkMap, open_map
 from igny8_backup.chunks.kinds import Choice, LastDump, choose_kind
 from igny8_backup.chunks.locations import KEY_BYTES
 from igny8_backup.chunks.try_log import TriedDump, read_log
+from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.manifest import DatabasePart
@@ -39,7 +40,8 @@ class DumpPlan:
     attempt to dump the database ended early, ``tried`` is its log, and ``tried_map`` is a map of the chunks
     that it has stored. ``allowed`` contains the packs to which the dump can refer, by name. ``key`` and
     ``seed`` are the secrets of the maps. ``full_id``, ``full_started`` and ``differential_id`` are the fields
-    of ``ChunkedDump``.
+    of ``ChunkedDump``. ``placement`` says which tables the full dump had in data archives; it is ``None`` if
+    this dump is the full one.
     """
 
     kind: str
@@ -51,6 +53,7 @@ class DumpPlan:
     full_id: str
     full_started: datetime
     differential_id: str = ""
+    placement: Placement | None = None
     chunk_map: ChunkMap | None = None
     tried: TriedDump | None = None
     tried_map: ChunkMap | None = None
@@ -180,6 +183,7 @@ def _plan_based_on(
         full_id=last.full_id,
         full_started=last.full_started,
         differential_id=last.differential_id if choice.kind == INCREMENTAL else backup_id,
+        placement=base.header.placement,
         chunk_map=base,
         allowed=packs,
     )

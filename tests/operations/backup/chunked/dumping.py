@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from igny8_backup.catalog.lists import Lists
+from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import SCHEMA as DETAILS_SCHEMA
 from igny8_backup.formats.details import Details
@@ -21,7 +22,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import read_inventory
 from igny8_backup.operations.maintain.pruning.remove import remove_backup
 from igny8_backup.operations.maintain.pruning.sweep import plan_sweep, sweep
-from igny8_backup.operations.read.dump import open_dump
+from igny8_backup.operations.read.dump import open_archives, open_dump
 from igny8_backup.store.folder.local import LocalStore
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
@@ -30,6 +31,7 @@ from tests.operations.clocks import Clock, by_clock
 from tests.operations.conftest import Notes
 
 ALIAS = "default"
+PLACEMENT = (("public.large",),)
 
 
 class Killed(BaseException):
@@ -38,11 +40,17 @@ class Killed(BaseException):
 
 @dataclass
 class Host:
-    """A host with one database. ``made`` maps the ids of its backups to the archives that were dumped."""
+    """A host with one database.
+
+    ``made`` maps the ids of its backups to the archives that were dumped, ``made_data`` to their data
+    archives. ``placements`` are those with which the dumps were begun.
+    """
 
     context: BackupContext
     clock: Clock = field(default_factory=Clock)
     made: dict[str, bytes] = field(default_factory=dict)
+    made_data: dict[str, list[bytes]] = field(default_factory=dict)
+    placements: list[Placement | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = replace(self.context.config, databases=(ALIAS,), chunked_dumps=(ALIAS,))
@@ -69,28 +77,34 @@ class Host:
         archive: bytes,
         kind: str = "",
         *,
+        data: Sequence[bytes] = (),
         blocks: Callable[[], Blocks] | None = None,
         suspect: bool = False,
         damaged: frozenset[str] = frozenset(),
         before_check: Callable[[], object] = lambda: None,
         before_map: Callable[[], object] = lambda: None,
     ) -> DatabasePart:
-        """Back up ``archive``, which ``blocks`` may yield in another way.
+        """Back up ``archive``, which ``blocks`` may yield in another way, and data archives.
 
         ``before_check`` is called before the packs are looked at once more, ``before_map`` at the end.
         """
         context, started = replace(self.context, lists=Lists()), self.clock()
         backup_id = keys.make_id(started, f"{len(self.made):06x}")
-        self.made[backup_id] = archive
+        self.made[backup_id], self.made_data[backup_id] = archive, list(data)
         request = BackupRequest(databases=(ALIAS,), dump_kind=kind)
         part = DatabasePart(alias=ALIAS, engine="postgresql", state=FAILED, started=started, finished=started)
         with ChunkedDumps(context, backup_id, request) as chunked:
             assert chunked.includes(part)
             begin = blocks or (lambda: from_bytes(archive))
-            part = chunked.store(part, begin, len(archive), damaged)
+
+            def opened(placement: Placement | None) -> AbstractContextManager[DumpStreams]:
+                self.placements.append(placement)
+                return nullcontext(DumpStreams([begin(), *map(from_bytes, data)], placement or PLACEMENT))
+
+            part = chunked.store(part, opened, len(archive), damaged)
             before_check()
             if chunked.changed_objects(part):
-                part = chunked.store(part, begin, len(archive), damaged)
+                part = chunked.store(part, opened, len(archive), damaged)
                 before_check()
                 if error := changed_error(part, chunked.changed_objects(part)):
                     raise error
@@ -131,6 +145,11 @@ class Host:
         context = replace(self.context, lists=Lists())
         with closing(open_dump(context, self.part(backup_id), list(identities))) as blocks:
             return b"".join(blocks)
+
+    def read_all(self, backup_id: str) -> list[bytes]:
+        """Put all archives of a backup together, the main one first."""
+        context = replace(self.context, lists=Lists())
+        return [b"".join(blocks) for blocks in open_archives(context, self.part(backup_id), [])]
 
     def packs(self) -> list[str]:
         return [item.key for item in self.context.store.list("packs") if item.key.endswith(".chunks.zst")]

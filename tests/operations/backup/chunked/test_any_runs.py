@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,10 @@ pytestmark = [
 
 
 class Life:
-    """Two servers with one ``HOST``, one storage and one table whose rows change at random."""
+    """Two servers with one ``HOST`` and one storage.
+
+    The rows of their table change at random, and so do the archives in which the rows are.
+    """
 
     def __init__(self, context: BackupContext, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -35,9 +39,22 @@ class Life:
         self.noticed: set[str] = set()
         self.rows = [self.chance.randbytes(self.chance.randrange(1, 20_000)) for _ in range(12)]
 
-    @property
-    def archive(self) -> bytes:
-        return b"".join(self.rows)
+    def _dump(self, kind: str = "", **options: Any) -> None:
+        """Dump all rows, in one, two or three archives."""
+        ends = sorted(self.chance.randrange(len(self.rows)) for _ in range(self.chance.randrange(3)))
+        main, *data = (
+            b"".join(self.rows[start:end])
+            for start, end in zip([0, *ends], [*ends, len(self.rows)], strict=True)
+        )
+        if options.pop("killed", False):
+            end = self.chance.randrange(len(main) + 1)
+
+            def blocks() -> Blocks:
+                yield main[:end]
+                raise Killed
+
+            options["blocks"] = blocks
+        self.host.dump(main, kind, data=data, **options)
 
     def insert(self) -> None:
         self.rows.insert(self.chance.randrange(len(self.rows)), self.chance.randbytes(9000))
@@ -51,32 +68,28 @@ class Life:
         self.chance.shuffle(self.rows)
 
     def dump(self) -> None:
-        self.host.dump(self.archive)
+        self._dump()
 
     def dump_full(self) -> None:
-        self.host.dump(self.archive, "full")
+        self._dump("full")
 
     def dump_differential(self) -> None:
-        self.host.dump(self.archive, "differential")
+        self._dump("differential")
 
     def dump_suspect(self) -> None:
-        self.host.dump(self.archive, suspect=True)
+        self._dump(suspect=True)
 
     def kill_while_dumping(self) -> None:
-        def blocks() -> Blocks:
-            yield self.archive[: self.chance.randrange(len(self.archive))]
-            raise Killed
-
         with pytest.raises(Killed):
-            self.host.dump(self.archive, blocks=blocks)
+            self._dump(killed=True)
 
     def kill_before_manifest(self) -> None:
         with pytest.raises(Killed):
-            self.host.dump(self.archive, before_check=_kill)
+            self._dump(before_check=_kill)
 
     def kill_before_map(self) -> None:
         with pytest.raises(Killed):
-            self.host.dump(self.archive, before_map=_kill)
+            self._dump(before_map=_kill)
 
     def next_day(self) -> None:
         self.host.clock.forward(days=1)
@@ -177,6 +190,6 @@ def test_every_backup_that_is_listed_as_complete_gives_back_its_archive(
     for backup_id in found:
         if {pack.key for pack in host.part(backup_id).packs} & life.replaced:
             with pytest.raises(IntegrityError):
-                host.read(backup_id)
+                host.read_all(backup_id)
         else:
-            assert host.read(backup_id) == host.made[backup_id]
+            assert host.read_all(backup_id) == [host.made[backup_id], *host.made_data[backup_id]]

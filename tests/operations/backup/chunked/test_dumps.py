@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
@@ -15,7 +16,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise
-from tests.operations.backup.chunked.dumping import Host, Killed
+from tests.operations.backup.chunked.dumping import PLACEMENT, Host, Killed
 
 pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
 
@@ -63,6 +64,45 @@ def test_days_of_dumps_are_full_incremental_and_differential(machine: Host) -> N
     assert sum(pack.raw_bytes for pack in new) < 150_000
     assert all(machine.read(backup_id) == archive for backup_id, archive in machine.made.items())
     assert machine.notes == []
+
+
+def test_tables_stay_in_their_archives_until_the_next_full_dump(machine: Host) -> None:
+    large, changed = noise(400_000, 1), noise(400_000, 1)[:200_000] + noise(300_000, 2)
+    full = machine.dump(ARCHIVE, data=[large, b"small"])
+    second = machine.dump(CHANGED, data=[changed, b"small"])
+    assert machine.placements == [None, PLACEMENT]
+    assert [item.key.rpartition("/")[2] for item in second.archives] == [
+        f"default.{name}.runs.zst" for name in ("main", "data-01", "data-02")
+    ]
+    assert len({pack.key for pack in full.packs}) == len(full.packs) == 3, "each archive has packs of its own"
+    new = [pack for pack in second.packs if keys.writer(pack.key) == ids(machine)[1]]
+    assert sum(pack.raw_bytes for pack in new) < 500_000
+    fewer = machine.dump(CHANGED + changed)
+    assert fewer.chunked and not fewer.data and not fewer.chunked.data
+    third = ids(machine)[2]
+    new = [pack for pack in fewer.packs if keys.writer(pack.key) == third]
+    assert sum(pack.raw_bytes for pack in new) < 100_000, "chunks are known in whichever archive they are"
+    machine.clock.forward(days=8)
+    machine.dump(large, data=[TWICE])
+    assert machine.placements == [None, PLACEMENT, PLACEMENT, None]
+    for backup_id in machine.made:
+        assert machine.read_all(backup_id) == [machine.made[backup_id], *machine.made_data[backup_id]]
+
+
+def test_one_broken_archive_leaves_its_packs_to_the_next_try(
+    machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PACK_BYTES", 80_000)
+
+    def blocks() -> Blocks:
+        yield ARCHIVE[:400_000]
+        raise Killed
+
+    with pytest.raises(Killed):
+        machine.dump(ARCHIVE, data=[b"rows"], blocks=blocks)
+    made = machine.dump(ARCHIVE, data=[b"rows"])
+    assert kind(made) == FULL and ids(machine)[0] in writers(made)
+    assert machine.read_all(ids(machine)[1]) == [ARCHIVE, b"rows"]
 
 
 def test_dump_after_a_week_is_full(machine: Host) -> None:
