@@ -1,7 +1,8 @@
 """Download the ranges of a large S3 object side by side.
 
-One connection to a storage far away carries a fraction of what the network does. So up to ``AHEAD`` ranges
-are requested at the same time, while the range before them is read: at most ``AHEAD`` + 1 are in memory.
+A single connection to a distant storage uses only a fraction of the bandwidth of the network. So up to
+``AHEAD`` ranges are requested at the same time, while the range before them is read: at most ``AHEAD`` + 1
+are in memory.
 """
 
 from __future__ import annotations
