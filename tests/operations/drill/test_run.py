@@ -88,7 +88,8 @@ def test_drill_backup_finds_missing_rows_and_foreign_dumps(
     cut = half.ended(0).json["manifest"]["id"]
     cut_dump(storage, cut, project.identity, project.recipient)
     pack = next((storage / "igny8/packs/web-1/uploads").iterdir())
-    pack.write_bytes(pack.read_bytes()[:-1] + b"x")
+    data = pack.read_bytes()
+    pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     identity = ["--identity", project.identity]
     commands: list[list[Any]] = [
         ["verify_backup", full, "--depth", "content", *identity],
