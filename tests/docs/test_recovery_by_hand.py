@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +64,11 @@ def rename_and_touch(root: Path) -> None:
     for name in ("-rf", "100%25 %41"):
         shutil.copyfile(odd / name, odd / f"{name}, copied")
     (odd / "closed" / "file").chmod(0o600)
+    if os.geteuid() == 0:
+        # Their owner may have set these bits; root, who owned the contents in the pack, has not.
+        for path in (odd / "-rf, copied", odd / "closed" / "file", odd / "100%25 %41"):
+            os.chown(path, 4321, 4321)
+            path.chmod(0o4755)
     page = min(path for path in root.rglob("*.html") if path.is_file())
     page.chmod(0o604)
     os.utime(page, (1_600_000_000, 1_600_000_000))
@@ -180,3 +188,60 @@ def test_recovery_page_commands_stop_at_an_altered_object(project: Project, tmp_
     assert done.returncode != 0
     assert f"backups/{backup_id}/db/default.dump.zst.age: FAILED" in done.stdout
     assert recovered not in project.databases()
+
+
+def program(name: str, *arguments: Path, index: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Run a Python program that the page writes to a file, with an index as its input."""
+    text = "\n".join(blocks(page("how-to/recovery-by-hand"), "sh"))
+    found = re.search(rf"{re.escape(name)}\" <<'EOF'\n(.*?)^EOF$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    return subprocess.run(
+        [sys.executable, "-c", found[1], *arguments], input=index, capture_output=True, timeout=60
+    )
+
+
+def index_of(*records: dict[str, Any]) -> bytes:
+    lines = [{"format": "igny8_backup index", "version": 2}, *records, {"records": len(records)}]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def file_record(path: str, **other: Any) -> dict[str, Any]:
+    fields = {"path": path, "kind": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime_ns": 0, "pack": "1"}
+    return {**fields, **other}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [file_record("../x")],
+        [file_record("/x")],
+        [file_record("a/%2E%2E/../x", member="b")],
+        [file_record("a", member="/etc/shadow")],
+        [file_record("a", member="%2E./x")],
+        [file_record("a", member="b%00")],
+        [file_record("a", pack="../../x")],
+        [file_record("a", pack="")],
+        [file_record("a/b", pack="2"), file_record("a")],
+    ],
+)
+def test_recovery_page_forged_index_is_refused(tmp_path: Path, records: list[dict[str, Any]]) -> None:
+    done = program("wanted.py", tmp_path / "in" / "wanted", index=index_of(file_record("0"), *records))
+    assert done.returncode == 1
+    assert b"The index is forged" in done.stderr
+    assert [*tmp_path.rglob("*")] == [tmp_path / "in", tmp_path / "in" / "wanted"]
+
+
+def test_recovery_page_symlink_in_a_pack_is_not_followed(tmp_path: Path) -> None:
+    """Neither as the contents of a renamed file nor as a folder of it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    before = secret.stat().st_mode
+    for place in ("renamed/1", "target"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "old").symlink_to(secret)
+        index = index_of(file_record("new", member="old", mode="0666"))
+        done = program("places.py", tmp_path / "renamed", tmp_path / "target", index=index)
+        assert b"neither a file nor a folder" in done.stderr
+        assert not (tmp_path / "target" / "new").exists()
+        assert secret.stat().st_mode == before
+        (tmp_path / place / "old").unlink()
