@@ -18,16 +18,17 @@ from igny8_backup.trees.model.names import unescape
 SMALLEST = 1000
 """Smallest size, in bytes, of a file that is looked up. To store a smaller one costs hardly more."""
 
-# The first three digits of the digest choose a bucket, which holds entries: eight further digits, as bytes,
-# and the offset of the line. Many small buckets would take more memory than the entries.
+# A bucket holds entries: eight digits of the digest, as bytes, and the offset of the line. Many small buckets
+# would take more memory than the entries.
 _LINES = re.compile(
     rb',"size":([0-9]{4,}),"mtime_ns":[-0-9]+,"ctime_ns":[-0-9]+,"inode":[0-9]+(?:,"racy":true)?'
-    rb',"sha256":"([0-9a-f]{3})[0-9a-f]([0-9a-f]{8})[0-9a-f]{52}","pack":"([^"]*)"'
+    rb',"sha256":"([0-9a-f]{64})","pack":"([^"]*)"'
 )
 _BLOCK = 128 << 10
 _SMALL_DIGITS = len(str(BLOCK)) - 1
 _DIGEST, _OFFSET = 4, 5
 _ENTRY = _DIGEST + _OFFSET
+_BUCKETS = 4096
 _SIZE_BITS = 23
 
 
@@ -43,7 +44,7 @@ class KnownContents:
         self.found = 0
         self._index = index
         self._packs_to_rewrite = frozenset(map(str.encode, packs_to_rewrite))
-        self._buckets: dict[bytes, bytearray] = {}
+        self._buckets: dict[int, bytearray] = {}
         self._large = bytearray()  # one bit for each hash of a large size; empty until the index is read
 
     def may_hold(self, size: int) -> bool:
@@ -68,7 +69,8 @@ class KnownContents:
             return None
         if not self._large:
             self._read()
-        for offset in _matches(self._buckets.get(sha256[:3].encode(), bytearray()), sha256[4:12]):
+        number, key = _place(sha256.encode())
+        for offset in _matches(self._buckets.get(number, bytearray()), key):
             line = self._line(offset)
             found = stored_contents(line)
             if found.sha256 == sha256 and b',"size":%d,' % size in line:
@@ -84,11 +86,11 @@ class KnownContents:
             block = rest + block
             end = block.rfind(b"\n") + 1
             for match in _LINES.finditer(block, 0, end):
-                size, head, tail, pack = match.groups()
+                size, sha256, pack = match.groups()
                 if pack in rewritten:
                     continue
-                bucket = buckets.setdefault(head, bytearray())
-                key = bytes.fromhex(tail.decode())
+                number, key = _place(sha256)
+                bucket = buckets.setdefault(number, bytearray())
                 # Equal contents need one entry. Of different ones with the same digits, the first is found.
                 if bucket.find(key) % _ENTRY:
                     line = at + block.rfind(b"\n", 0, match.start()) + 1
@@ -107,9 +109,18 @@ class KnownContents:
             size *= 8
 
 
-def _matches(bucket: bytearray, digits: str) -> Iterator[int]:
-    """Yield the offset in each entry of ``bucket`` that has these ``digits``."""
-    key, at = bytes.fromhex(digits), -1
+def _place(sha256: bytes) -> tuple[int, bytes]:
+    """Return the number of the bucket of a digest, and the part of the digest that is in its entry.
+
+    Whoever writes files can choose digits of their digests, and one large bucket would take hours to fill.
+    So ``hash`` chooses the bucket: nobody can foresee its result.
+    """
+    return hash(sha256) % _BUCKETS, bytes.fromhex(sha256[:8].decode())
+
+
+def _matches(bucket: bytearray, key: bytes) -> Iterator[int]:
+    """Yield the offset in each entry of ``bucket`` that begins with ``key``."""
+    at = -1
     while (at := bucket.find(key, at + 1)) >= 0:
         if at % _ENTRY == 0:
             yield int.from_bytes(bucket[at + _DIGEST : at + _ENTRY], "big")

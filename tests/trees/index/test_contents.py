@@ -83,6 +83,17 @@ def test_known_contents_leave_out_small_files_and_rewritten_packs(file: IO[bytes
     assert contents.find(SIZE, digest(4)) == Stored(digest(4), "1", b"5")
 
 
+def test_known_contents_of_chosen_digests_are_spread_over_the_table(file: IO[bytes]) -> None:
+    """A user can choose the first digits of digests. One large bucket would take hours to fill."""
+    chosen = [
+        record(number, b"%06d" % number)._replace(sha256="abc0" + digest(number)[4:])
+        for number in range(20_000)
+    ]
+    contents = known(file, chosen)
+    assert contents.find(SIZE, chosen[-1].sha256) == Stored(chosen[-1].sha256, "1", chosen[-1].path)
+    assert max(map(len, contents._buckets.values())) < 20_000
+
+
 def test_known_contents_index_that_changes_raises(tmp_path: Path, file: IO[bytes]) -> None:
     contents = known(file, [record(1, b"1")])
     assert contents.find(SIZE, digest(1))
