@@ -21,8 +21,8 @@ HEADER = {"format": "igny8_backup index", "version": 2}
 _READABLE = (HEADER, {**HEADER, "version": 1})
 """The headers that can be read. In version 1, all files have the same path in their pack as in the tree."""
 
-LINE_LIMIT = 2 << 20
-"""Largest number of bytes in a line: the longest path, every byte escaped, and the most attributes."""
+LINE_LIMIT = 3 << 20
+"""Largest number of bytes in a line: the two longest paths, every byte escaped, and the most attributes."""
 
 _BATCH_BYTES = 64 << 10
 """Approximate number of bytes that ``lines`` reads at a time."""

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from igny8_backup.errors import IntegrityError
 from igny8_backup.trees.index import index
 from igny8_backup.trees.index.index import HEADER, LINE_LIMIT, IndexWriter
-from igny8_backup.trees.model.names import order
-from igny8_backup.trees.model.records import Record, to_json
+from igny8_backup.trees.model.names import DEPTH_LIMIT, order
+from igny8_backup.trees.model.records import Record, from_json, to_json, to_line
+from igny8_backup.trees.model.xattrs import SIZE_LIMIT
 from tests.trees.tools import stream
 
 ROOT = Record(
@@ -194,6 +195,14 @@ SYMLINK_A = {**to_json(LINK), "path": "a"}
         sound(path("f", pack="")),
         sound(path("f", user=None)),
         sound(path("f", member="../x")),
+        sound(path("f", member="/x")),
+        sound(path("f", member="a//x")),
+        sound(path("f", member="x/")),
+        sound(path("f", member="%2E%2E/x")),
+        sound(path("f", member="%61")),
+        sound(path("f", member="a\0")),
+        sound(path("f", member="\udcff")),
+        sound(path("f", member="x/" * 500 + "x")),
         sound(path("f", member="")),
         sound(path("f", member=None)),
         sound({**FOLDER_A, "member": "f"}),
@@ -227,6 +236,17 @@ def test_read_index_endless_line_raises_early() -> None:
 
     with pytest.raises(IntegrityError, match="longer"):
         list(index.read(endless()))
+
+
+def test_read_index_longest_line_is_within_the_limit() -> None:
+    """Nobody can make an index that cannot be read: the line of a renamed file has two paths."""
+    longest = b"/".join([b"\1" * 255] * DEPTH_LIMIT)
+    names = ["user." + "\1" * 245 + f"{number:05}" for number in range(SIZE_LIMIT // 255)]
+    xattrs = tuple((name, b"") for name in names)
+    file = FILE._replace(path=longest, member=longest, xattrs=xattrs, racy=True)
+    line = to_line(file)
+    assert 2 << 20 < len(line) < LINE_LIMIT
+    assert from_json(json.loads(line)) == file
 
 
 def test_read_index_error_at_stream_end_is_raised() -> None:
