@@ -32,7 +32,8 @@ _RENAMED = ".renamed"
 """What the name of the second file of a pack ends with. It consists of runs: sorted batches of
 ``_FRAME_RECORDS`` records, and a length of 0. A reader holds one batch of each run in memory."""
 
-_FRAME_RECORDS = 50
+_FRAME_RECORDS = 5
+"""Number of records in a batch of a run. A reader of ten million renamed files has 25,000 in memory."""
 
 
 class Partition:
