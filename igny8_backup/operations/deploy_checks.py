@@ -56,7 +56,7 @@ def find_problems(config: Config) -> list[Problem]:
         *undeclared_host(config),
         *absent_schedule(),
         *readable_secrets(config),
-        *legacy_dumps(),
+        *legacy_dumps(config),
         *unfit_databases(config),
         *new_defaults(config),
         *public_storage.problems(config),
@@ -173,11 +173,11 @@ def readable_secrets(config: Config) -> list[Problem]:
     ]
 
 
-def legacy_dumps(folder: Path | None = None) -> list[Problem]:
-    """Return W006 for each database dump in the project folder: somebody could commit or deploy it."""
+def legacy_dumps(config: Config, folder: Path | None = None) -> list[Problem]:
+    """Return W006 for each database dump in the project folder, except databases in use and ``STATE_DIR``."""
     root = folder or project_dir()
     used = {str(database.get("NAME", "")) for database in settings.DATABASES.values()}
-    found = sorted(str(path) for path in _dumps(root) if str(path) not in used)
+    found = sorted(str(path) for path in _dumps(root, config.state_dir) if str(path) not in used)
     return [
         make_problem(
             "W006",
@@ -221,10 +221,11 @@ def _error_problem(number: str, message: str, error: BackupError) -> Problem:
     return make_problem(number, f"{message} {what}", hint or "Fix this problem, then run the check again.")
 
 
-def _dumps(root: Path) -> Iterator[Path]:
-    searched = 0
+def _dumps(root: Path, state: Path) -> Iterator[Path]:
+    searched, state = 0, state.resolve()
     for folder, names, files in os.walk(root):
-        names[:] = sorted(set(names) - _SKIPPED_FOLDERS)
+        skipped = _SKIPPED_FOLDERS | ({state.name} if Path(folder).resolve() == state.parent else set())
+        names[:] = sorted(set(names) - skipped)
         for name in files:
             searched += 1
             if searched > MAX_FILES:

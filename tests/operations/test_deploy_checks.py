@@ -106,39 +106,54 @@ def test_readable_secrets_unencrypted_tokens_are_reported(
     ],
 )
 def test_legacy_dumps_finds_dumps_by_name_and_content(
-    tmp_path: Path, name: str, head: bytes, expected: bool
+    context: BackupContext, tmp_path: Path, name: str, head: bytes, expected: bool
 ) -> None:
-    path = tmp_path / "app" / name
+    root = tmp_path / "project"
+    path = root / "app" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(head)
-    found = deploy_checks.legacy_dumps(tmp_path)
+    found = deploy_checks.legacy_dumps(context.config, root)
     assert ids(found) == ["W006"] * expected
     if expected:
-        git(tmp_path, "init", "--quiet")
-        git(tmp_path, "add", "--all")
+        git(root, "init", "--quiet")
+        git(root, "add", "--all")
         (command,) = re.findall("`(.*)`", found[0].hint)
         subprocess.run(["sh", "-c", command], cwd="/", check=True)
-        assert git(tmp_path, "ls-files") == "" and path.exists()
+        assert git(root, "ls-files") == "" and path.exists()
 
 
 def git(folder: Path, *argv: str) -> str:
     return subprocess.run(["git", *argv], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def test_legacy_dumps_unreadable_files_are_ignored(tmp_path: Path) -> None:
+def test_legacy_dumps_unreadable_files_are_ignored(context: BackupContext, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.sql")
     (tmp_path / "b.sql").symlink_to("nowhere")
     (tmp_path / "c.sql").mkdir()
-    assert deploy_checks.legacy_dumps(tmp_path) == []
+    assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
 
 
-def test_legacy_dumps_database_in_use_is_ignored(settings: Any, tmp_path: Path) -> None:
+def test_legacy_dumps_state_of_this_package_is_ignored(context: BackupContext, tmp_path: Path) -> None:
+    documents = context.config.state_dir / "documents"
+    documents.mkdir(parents=True, exist_ok=True)
+    (documents / "read.sqlite3").write_bytes(b"SQLite format 3\0")
+    assert context.config.state_dir.is_relative_to(tmp_path)
+    assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
+    other = tmp_path / "app" / context.config.state_dir.name / "a.sqlite3"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"SQLite format 3\0")
+    assert ids(deploy_checks.legacy_dumps(context.config, tmp_path)) == ["W006"]
+
+
+def test_legacy_dumps_database_in_use_is_ignored(
+    context: BackupContext, settings: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "db.sqlite3"
     path.write_bytes(b"SQLite format 3\0")
-    assert len(deploy_checks.legacy_dumps(tmp_path)) == 1
+    assert len(deploy_checks.legacy_dumps(context.config, tmp_path)) == 1
     before = settings.DATABASES["default"]["NAME"]
     settings.DATABASES["default"]["NAME"] = path
     try:
-        assert deploy_checks.legacy_dumps(tmp_path) == []
+        assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
     finally:
         settings.DATABASES["default"]["NAME"] = before

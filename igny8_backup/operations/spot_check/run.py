@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TypeVar
 
+from igny8_backup.common.humanize import count_in_words
 from igny8_backup.conf import Config
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, UsageError
@@ -24,7 +25,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.documents import manifest_digest, store_signed
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.history.seen import remember_spot_check
-from igny8_backup.operations.history.table_counts import remembered_tables
+from igny8_backup.operations.history.table_counts import TableCounts, remembered_tables
 from igny8_backup.operations.spot_check.judge import judge_tables, judge_tree
 from igny8_backup.operations.spot_check.result import SpotPart, SpotRequest, SpotResult
 from igny8_backup.signing.trust import CHECK
@@ -136,12 +137,21 @@ def _compare_database(
         return replace(base, problem=f"STATE_DIR has no row counts of backup {manifest.id}.")
     engine = context.engine(part.alias)
     largest = sorted(counts.row_counts, key=lambda table: counts.row_counts[table], reverse=True)[:TABLES]
-    live = _row_counts(context, engine, counts.counted_to, largest)
+    live = _row_counts(context, engine, counts, largest)
+    problem = ""
+    if uncounted := [table for table in largest if table not in live]:
+        problem = f"The rows of {uncounted[0]}{_and_others(uncounted)} could not be counted."
     findings = _findings(context, base, judge_tables(counts, live, request.allowed))
-    return replace(base, numbers={"tables": len(live)}, findings=findings)
+    return replace(base, numbers={"tables": len(live)}, findings=findings, problem=problem)
 
 
-def _row_counts(context: BackupContext, engine: Engine, counted_to: int, tables: list[str]) -> dict[str, int]:
+def _and_others(tables: list[str]) -> str:
+    return f" and {count_in_words(len(tables) - 1, 'other table')}" if tables[1:] else ""
+
+
+def _row_counts(
+    context: BackupContext, engine: Engine, counts: TableCounts, tables: list[str]
+) -> dict[str, int]:
     if not tables:
         return {}
     name = engine.name
@@ -153,7 +163,11 @@ def _row_counts(context: BackupContext, engine: Engine, counted_to: int, tables:
         for start in range(0, len(counted), AT_ONCE):
             some = counted[start : start + AT_ONCE]
             details = DatabaseDetails(
-                alias=engine.alias, name=name, tables=tuple(some), counted_to=counted_to
+                alias=engine.alias,
+                name=name,
+                tables=tuple(some),
+                row_counts={table: counts.row_counts[table] for table in some},
+                counted_to=counts.counted_to,
             )
             found |= engine.answers(name, details, some).row_counts
             context.progress.advance(0, len(some))
