@@ -148,7 +148,7 @@ class Retry:
             error.final = True
             raise error
 
-    def trouble(self, error: UnreachableError, seconds: float) -> None:
+    def unanswered(self, error: UnreachableError, seconds: float) -> None:
         """Report, once for each outage, that a request is repeated for up to ``seconds``."""
         with self._lock:
             reported, self._reported = self._reported, True
@@ -156,7 +156,7 @@ class Retry:
             self._report(f"{error.what} Retrying for up to {_in_words(seconds)}.")
 
     def recovered(self, seconds: float) -> None:
-        """Report that a request was answered after ``seconds``, if :meth:`trouble` reported the outage."""
+        """Report that a request was answered after ``seconds``, if :meth:`unanswered` reported the outage."""
         with self._lock:
             reported, self._reported = self._reported, False
         if reported:
@@ -192,7 +192,7 @@ class Attempts:
                 )
             raise error
         if self._count > 1:  # a single failure is not reported
-            self._retry.trouble(error, limit)
+            self._retry.unanswered(error, limit)
         pause = min(self._pause * random.uniform(0.5, 1), limit - waited)  # noqa: S311 - no secret
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if self._stop.wait(pause):

@@ -32,7 +32,7 @@ _AT_RENDERING = ("age",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class Problem:
     """A problem. ``text`` is a sentence about ``of``. ``run_id`` is the failed run that caused it, if any."""
 
     of: str
@@ -86,7 +86,7 @@ def overview(kept: Kept, now: datetime) -> dict[str, Any]:
     if status is None:
         return {"kept": kept, "status": None}
     series = all_series(status)
-    troubles = _by_subject(_troubles(status, series, now))
+    problems = _by_subject(_problems(status, series, now))
     removed = [backup for backup in reversed(status.backups) if not backup.kept]
     return {
         "kept": kept,
@@ -94,8 +94,8 @@ def overview(kept: Kept, now: datetime) -> dict[str, Any]:
         "age": age_in_words(status.read, now) if status.read else "",
         "read": utc(status.read) if status.read else "",
         "problem_at": utc(status.problem_at) if status.problem_at else "",
-        "headline": _headline(status, troubles),
-        "troubles": troubles,
+        "headline": _headline(status, problems),
+        "problems": problems,
         "parts": [_part_row(one, status, now) for one in series],
         "calendars": [make_calendar(one, now) for one in series],
         "charts": [found for one in series if (found := make_charts(one, now))],
@@ -144,15 +144,15 @@ def is_late(part: StatusPart, now: datetime) -> bool:
     return part.as_of is None or now - part.as_of > timedelta(seconds=part.max_age)
 
 
-def _headline(status: Status, troubles: list[Subject]) -> str:
-    if not troubles:
+def _headline(status: Status, problems: list[Subject]) -> str:
+    if not problems:
         return "All is well."
-    return f"Not all is well: {listed([item.of for item in troubles])}."
+    return f"Not all is well: {listed([item.of for item in problems])}."
 
 
-def _by_subject(troubles: Iterable[Trouble]) -> list[Subject]:
-    found: dict[str, list[Trouble]] = {}
-    for item in troubles:
+def _by_subject(problems: Iterable[Problem]) -> list[Subject]:
+    found: dict[str, list[Problem]] = {}
+    for item in problems:
         found.setdefault(item.of, []).append(item)
     return [
         Subject(
@@ -164,9 +164,9 @@ def _by_subject(troubles: Iterable[Trouble]) -> list[Subject]:
     ]
 
 
-def _troubles(status: Status, series: list[Series], now: datetime) -> Iterator[Trouble]:
+def _problems(status: Status, series: list[Series], now: datetime) -> Iterator[Problem]:
     if status.problem:
-        yield Trouble(of="the storage", text=status.problem)
+        yield Problem(of="the storage", text=status.problem)
     if status.read is None:
         return
     if now - status.read > STALE:
@@ -174,11 +174,11 @@ def _troubles(status: Status, series: list[Series], now: datetime) -> Iterator[T
             f"The storage was read {age_in_words(status.read, now)} ago, so nobody knows whether backups were"
             " made since. Run monitor_backups every hour."
         )
-        yield Trouble(of="this page", text=text)
+        yield Problem(of="this page", text=text)
     parts = {one.label: one for one in series}
     for one in series:
         if is_late(one.part, now):
-            yield Trouble(of=one.label, text=_late(one.part, now), run_id=one.newest_failure)
+            yield Problem(of=one.label, text=_late(one.part, now), run_id=one.newest_failure)
     for item in status.conditions:
         if item.ok or (item.name in _AT_RENDERING and item.of in parts):
             continue
@@ -186,7 +186,7 @@ def _troubles(status: Status, series: list[Series], now: datetime) -> Iterator[T
         if item.name == "run" and run and any(one.newest_failure == run.id for one in series):
             continue  # the databases and trees that failed are listed already
         reason = f": {reason_of(run)}" if run and reason_of(run) else "."
-        yield Trouble(of=item.of, text=f"{item.text.rstrip('.')}{reason}", run_id=run.id if run else "")
+        yield Problem(of=item.of, text=f"{item.text.rstrip('.')}{reason}", run_id=run.id if run else "")
 
 
 def _failed_run(status: Status, item: StatusCondition, parts: Mapping[str, Series]) -> StatusRun | None:

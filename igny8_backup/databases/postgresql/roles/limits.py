@@ -30,7 +30,7 @@ permit it.
 """
 
 _CLOSING = 2
-"""The number of sessions that :func:`possible_jobs` leaves free unless it is told otherwise.
+"""The number of sessions that :func:`possible_jobs` leaves free unless the caller gives another number.
 
 After a job has ended, the server still counts its session for a moment.
 """
