@@ -209,10 +209,11 @@ def _sites(work: Path, scale: str) -> tuple[Path, Path]:
 
 def _check(project: Project, files: FilesCheck, *, first: bool) -> None:
     (tree,) = project.manifest()["trees"]
-    own = [pack for pack in tree["packs"] if project.manifest()["id"] in pack["key"]]
+    packs = project.packs(tree)
+    own = [pack for pack in packs if project.manifest()["id"] in pack["key"]]
     if tree["full"] is not first or bool(own) is not first:
         raise RunFailed(f"Of {len(files.wanted)} unchanged files {len(own)} packs were stored again.")
-    tars = [project.decoded(item) for item in (*tree["packs"], tree["folders"])]
+    tars = [project.decoded(item) for item in (*packs, tree["folders"])]
     files.check_tars(tars, project.environment, index=project.decoded(tree["index"]))
 
 

@@ -86,6 +86,19 @@ class Project:
         manifest: dict[str, Any] = json.loads(max(found).read_text())  # ids begin with the time
         return manifest
 
+    def packs(self, tree: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the packs that a tree of the newest manifest needs, in the order of its lists."""
+        manifest, found = self.manifest(), []
+        folder = f"packs/{manifest['host']}/{tree['name']}/"
+        for one in tree["pack_lists"]:
+            listed = {pack["key"]: pack for pack in json.loads(self.object(one).read_text())["objects"]}
+            for run_id, numbers in one["packs"].items():
+                for piece in numbers.split(","):
+                    first, _, last = piece.partition("-")
+                    for number in range(int(first), int(last or first) + 1):
+                        found.append(listed[f"{folder}{run_id}-{number:04}{one['suffix']}"])
+        return found
+
     def object(self, stored: dict[str, Any]) -> Path:
         """Return the file of a stored object of the manifest."""
         return self.storage / "igny8" / str(stored["key"])

@@ -94,7 +94,7 @@ class Ours(Peer):
         if tree["full"] is not self._first:
             raise RunFailed(f"A backup read the whole tree: {tree['full']}; the first: {self._first}.")
         self._first = False
-        tars = [self.project.decoded(item) for item in (*tree["packs"], tree["folders"])]
+        tars = [self.project.decoded(item) for item in (*self.project.packs(tree), tree["folders"])]
         self.files.check_tars(tars, self.env, index=self.project.decoded(tree["index"]))
 
     def restore(self, target: Path) -> Pipeline:
