@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-QUICK, FULL = "quick", "full"
+QUICK, TWENTIETH, FULL = "quick", "twentieth", "full"
 
 
 def parser(description: str) -> ArgumentParser:

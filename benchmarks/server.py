@@ -24,16 +24,19 @@ SETTINGS = {
 
 
 class KeptServer(PostgresServer):
-    """The test project's server with a cluster that is created once, without durability."""
+    """The test project's server with a cluster that is created once.
 
-    def __init__(self, major: int, work: Path) -> None:
+    Unless it is ``durable``, the server does not force anything to disk.
+    """
+
+    def __init__(self, major: int, work: Path, *, durable: bool = False) -> None:
         bin_dir = installed(major)
         if bin_dir is None:
             raise SystemExit(f"PostgreSQL {major} is not installed: pip install igny8-backup[demo].")
         base = work / f"postgresql-{major}"
         base.mkdir(mode=0o700, exist_ok=True)
         stop_forgotten(base)
-        super().__init__(bin_dir, base, role="benchmark", durable=False)
+        super().__init__(bin_dir, base, role="benchmark", durable=durable)
         self._secrets = base / "passwords.json"
         self._made = self._secrets.is_file()
         if self._made:
