@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
@@ -27,8 +27,52 @@ from igny8_backup.trees.index import index
 from igny8_backup.trees.model.records import Record
 
 
+class ScratchIndex:
+    """The index (file list) of a tree in scratch files: as it was stored, and its renamed files sorted.
+
+    Close it. Raises ``FilesError`` if no file can be created in ``SCRATCH_DIR``.
+    """
+
+    def __init__(self, context: BackupContext) -> None:
+        self._context = context
+        self._file = _scratch_file(context)
+        self._renamed: IO[bytes] | None = None  # if the index has files with other paths in their packs
+
+    def store(self, blocks: Blocks) -> None:
+        """Write ``blocks``, the stored index, to the scratch file."""
+        with closing(blocks):
+            write_file(blocks, self._file.fileno(), name=f"the index into {self._context.config.scratch_dir}")
+
+    def sort(self) -> None:
+        """Sort the records of renamed files, for :meth:`in_packs`. Raises ``FilesError``."""
+        self._renamed = _scratch_file(self._context)
+        try:
+            sort_renamed((record for record in self.records() if record.member), self._renamed)
+        except OSError as error:
+            raise _no_scratch(self._context, error) from None
+
+    def records(self) -> Iterator[Record]:
+        """Return the records of the index, from the first one. Stop using what earlier calls returned."""
+        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+        return index.read(from_file(self._file.fileno()))
+
+    def in_packs(self) -> Iterator[Record]:
+        """Return the records of all files, in the order of their paths in the packs (tars).
+
+        Stop using what earlier calls, and those of :meth:`records`, returned.
+        """
+        files = (record for record in self.records() if record.kind == "file" and not record.member)
+        return merge_renamed(files, self._renamed.fileno()) if self._renamed else files
+
+    def close(self) -> None:
+        """Close and so delete the scratch files."""
+        self._file.close()
+        if self._renamed:
+            self._renamed.close()
+
+
 class TreeIndexes:
-    """Keeps the index (file list) that was last read for each tree, in scratch files. Must be closed.
+    """Keeps the index (file list) that was last read for each tree. Must be closed.
 
     Each index is compared with the index that was read before for the same tree. ``on_contradiction`` is
     called with each pack (tar archive) that the two indexes describe differently.
@@ -36,25 +80,25 @@ class TreeIndexes:
 
     def __init__(self, on_contradiction: Callable[[StoredObject], None]) -> None:
         self._on_contradiction = on_contradiction
-        self._last: dict[str, IO[bytes]] = {}
+        self._last: dict[str, ScratchIndex] = {}
 
-    def add(self, folder: str, tree: TreePart, file: IO[bytes]) -> None:
-        """Add the index of ``tree``, which is in ``file``. :meth:`close` closes the file.
+    def add(self, folder: str, tree: TreePart, found: ScratchIndex) -> None:
+        """Add ``found``, the index of ``tree``. :meth:`close` closes it.
 
         ``folder`` holds the packs of the tree, so it identifies the tree in all backups.
         """
         previous = self._last.get(folder)
+        self._last[folder] = found
         if previous:
-            contradicted = packs_not_confirmed(_records_in(file), _records_in(previous))
+            with closing(previous):
+                contradicted = packs_not_confirmed(found.in_packs(), previous.in_packs())
             for item in tree.packs:
                 if keys.pack_of(item.key) in contradicted:
                     self._on_contradiction(item)
-            previous.close()
-        self._last[folder] = file
 
     def close(self) -> None:
-        for file in self._last.values():
-            file.close()
+        for found in self._last.values():
+            found.close()
         self._last.clear()
 
 
@@ -98,70 +142,44 @@ def _read_tree(
     tree: TreePart,
     chosen: set[str],
     attempt: Attempt,
-    add_index: Callable[[IO[bytes]], None],
+    add_index: Callable[[ScratchIndex], None],
 ) -> None:
     with ExitStack() as stack:
-        file = stack.enter_context(_scratch_file(context))
-        renamed: set[str] = set()  # packs that hold files under other paths than the index
+        found = stack.enter_context(closing(ScratchIndex(context)))
 
         def read_index(blocks: Blocks) -> None:
-            with closing(blocks):
-                write_file(blocks, file.fileno(), name=f"the index into {context.config.scratch_dir}")
+            found.store(blocks)
             packs = {keys.pack_of(key) for key in tree.pack_keys(manifest.host)}
-            renamed.update(_check_index(tree, packs, _records_in(file)))
+            if _check_index(tree, packs, found.records()):
+                found.sort()
 
         if tree.index is None or not attempt(tree.index, read_index):
             return  # without the index, the packs cannot be checked
-        add_index(file)
-        stack.pop_all()  # the file stays open for the next backup
+        add_index(found)
+        stack.pop_all()  # the files stay open for the next backup
         if tree.folders and tree.folders.key in chosen:
-            attempt(tree.folders, partial(check_folders, records=_records_in(file)))
+            attempt(tree.folders, partial(check_folders, records=found.records()))
         for item in tree.packs:
             if item.key in chosen:
-                inside = _records_of(context, keys.pack_of(item.key), file, renamed)
+                name = keys.pack_of(item.key)
+                inside = (record for record in found.in_packs() if record.pack == name)
                 attempt(item, partial(check_pack, records=inside))
 
 
-def _records_in(file: IO[bytes]) -> Iterator[Record]:
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    return index.read(from_file(file.fileno()))
-
-
-def _records_of(
-    context: BackupContext, pack: str, file: IO[bytes], renamed: Collection[str]
-) -> Iterator[Record]:
-    """Yield the records of a pack from the index in ``file``, in the order of their paths in the pack.
-
-    ``renamed`` are the packs that contain files under other paths than those in the index.
-    """
-    if pack not in renamed:
-        yield from (record for record in _records_in(file) if record.pack == pack)
-        return
-    with _scratch_file(context) as runs:
-        renamed_files = (record for record in _records_in(file) if record.pack == pack and record.member)
-        try:
-            sort_renamed(renamed_files, runs)
-        except OSError as error:
-            raise _no_scratch(context, error) from None
-        in_place = (record for record in _records_in(file) if record.pack == pack and not record.member)
-        yield from merge_renamed(in_place, runs.fileno())
-
-
-def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> set[str]:
+def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> bool:
     """Check that the manifest names all packs (tar archives) that the index needs.
 
     Also check that both have the same numbers of files, folders and links. ``packs`` are the names of the
-    packs that the manifest names, ``found`` the records of the index. Returns the names of the packs that
-    contain files under other paths than those in the index. Raises ``IntegrityError``.
+    packs that the manifest names, ``found`` the records of the index. Returns whether any file has another
+    path in its pack than in the index. Raises ``IntegrityError``.
     """
-    renamed: set[str] = set()
+    renamed = False
     counts = {"file": 0, "dir": 0, "symlink": 0, "hardlink": 0}
     for record in found:
         counts[record.kind] += 1
         if record.kind == "file" and record.pack not in packs:
             raise IntegrityError(f"The index needs {record.pack!r}, a pack which the manifest does not name.")
-        if record.member:
-            renamed.add(record.pack)
+        renamed = renamed or bool(record.member)
     links = counts["symlink"] + counts["hardlink"]
     if (counts["file"], counts["dir"], links) != (tree.files, tree.directories, tree.links):
         raise IntegrityError("The index and the manifest differ in the numbers of files, folders and links.")

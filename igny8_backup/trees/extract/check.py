@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
@@ -101,29 +102,33 @@ def _different(record: Record) -> IntegrityError:
 
 
 def packs_not_confirmed(records: Iterable[Record], checked: Iterable[Record]) -> set[str]:
-    """Return the names of the packs (tars) that must be read again to check a second backup.
+    """Return the names of the packs (tars) that must be read again.
 
-    Two backups share these packs. The packs were read and compared with ``checked``, the index records of the
-    first backup. ``records`` are the index records of the second backup. A pack must be read again if a file
-    that ``records`` places in it is missing from ``checked``, or has another pack, path in it, size or digest
-    there. ``checked`` and ``records`` must be in the order of the index. They are read one by one, so memory
-    use does not grow with their number.
+    Two backups share these packs. The packs were read and compared with ``checked``, the records of files in
+    the index of the first backup. ``records`` are those of the second backup. A pack must be read again if
+    ``checked`` has no file with the same pack, path in it, size and digest as a file in ``records``. The
+    files may have other paths in the tree: they were renamed or copied. Both must be in the order of the
+    paths in the packs (``stored_path``). They are read one by one, so memory use does not grow with their
+    number.
     """
     found: set[str] = set()
-    files = (record for record in checked if record.kind == "file")
-    other = next(files, None)
+    paths = itertools.groupby(checked, lambda record: record.stored_path)
+    path: bytes | None = None
+    contents: set[tuple[str, int, str]] = set()  # of the files in ``checked`` with this path
     for record in records:
-        if record.kind != "file":
-            continue
-        while other is not None and order(other.path) < order(record.path):
-            other = next(files, None)
-        if other is None or _stored(other) != _stored(record):
+        wanted = order(record.stored_path)
+        while path is None or order(path) < wanted:
+            following = next(paths, None)
+            if following is None:
+                break
+            path, contents = following[0], set(map(_contents, following[1]))
+        if path != record.stored_path or _contents(record) not in contents:
             found.add(record.pack)
     return found
 
 
-def _stored(file: Record) -> tuple[bytes, str, bytes, int, str]:
-    return file.path, file.pack, file.member, file.size, file.sha256
+def _contents(file: Record) -> tuple[str, int, str]:
+    return file.pack, file.size, file.sha256
 
 
 def check_folders(blocks: Blocks, records: Iterable[Record]) -> None:

@@ -87,6 +87,37 @@ def test_verify_all_shared_packs_are_read_once(nights: BackupContext, depth: str
     assert isinstance(nights.progress, Read) and nights.progress.bytes == sum(every.values())
 
 
+@pytest.fixture
+def renamed_nights(nights: BackupContext, trees: tuple[Path, Path], clock: Clock) -> BackupContext:
+    """A context with further backups; before each of them, a file was renamed or copied."""
+    root = trees[0]
+    (root / "b" / "page").rename(root / "page, renamed")
+    for number in range(2):
+        clock.forward(days=1)
+        run_backup(nights, BackupRequest(trees=("sites",)))
+        (root / f"copy {number}").write_bytes((root / "page, renamed").read_bytes())
+    return nights
+
+
+def test_verify_all_packs_of_renamed_files_are_read_once(renamed_nights: BackupContext) -> None:
+    assert isinstance(renamed_nights.progress, Read)
+    renamed_nights.progress.bytes = 0
+    found = verify_all(renamed_nights, VerifyRequest(depth=CONTENT))
+    assert found.complete and not any(kinds(found))
+    manifests = renamed_nights.catalog.manifests()
+    every = {item.key: item.stored_bytes for one in manifests for item in one.objects()}
+    assert renamed_nights.progress.bytes == sum(every.values())
+
+
+def test_verify_all_newer_index_names_a_wrong_path_in_a_pack_is_damage(
+    renamed_nights: BackupContext,
+) -> None:
+    newest = max(renamed_nights.catalog.manifests(), key=lambda manifest: manifest.id)
+    forge(renamed_nights, newest, b'"member":"b/page"', b'"member":"b/pagf"')
+    found = verify_all(renamed_nights, VerifyRequest(depth=CONTENT))
+    assert kinds(found) == [*[[]] * (NIGHTS + 1), [UNREADABLE]]
+
+
 @pytest.mark.parametrize("depth", [STORED, CONTENT])
 def test_verify_all_damaged_shared_pack_is_reported_for_each_backup(
     nights: BackupContext, tmp_path: Path, depth: str
