@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.formats import keys
+from igny8_backup.formats.manifest import SCHEMA
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, fail
 from tests.management.commands import Command, run_many
@@ -54,7 +55,7 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
     storage, newer = two
     path = storage / f"igny8/backups/{newer}/manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "schema": 4}))
+    path.write_text(json.dumps({**manifest, "schema": SCHEMA + 1}))
     hint_for = "Install the release that wrote it, or a later one: pip install --upgrade igny8-backup."
     argv = [["show_backup", newer], [*ground.restore, newer, *ground.identity]]
     fail(
@@ -63,7 +64,8 @@ def test_restore_of_manifest_of_later_release_is_refused(ground: Ground, two: tu
             Case(
                 words,
                 6,
-                f"The manifest of backup {newer} has schema 4; this release of igny8_backup reads up to 3.",
+                f"The manifest of backup {newer} has schema {SCHEMA + 1}; this release of igny8_backup"
+                f" reads up to {SCHEMA}.",
                 hint=hint_for,
                 storage=storage,
                 shown=words[0] == "restore_all",  # only there something could have been changed

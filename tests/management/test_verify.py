@@ -185,7 +185,7 @@ def altered(data: bytes) -> bytes:
 
 
 FORGERIES: dict[str, list[tuple[Callable[[bytes], bytes], str]]] = {
-    "details": [(lambda data: data.replace(b'"id": "2', b'"id": "1', 1), "those of backup")],
+    "details": [(lambda data: data.replace(b'"id": "2', b'"id": "1', 1), "belong to another backup")],
     "database": [
         (lambda data: data[: len(data) // 2], "pg_restore cannot read the dump"),
         (lambda data: b"", "pg_restore cannot read the dump"),
