@@ -85,9 +85,10 @@ def find_tables(details: DatabaseDetails, given: Sequence[str]) -> tuple[str, ..
         matches = [table for table in details.tables if table == name or table.endswith(f".{name}")]
         if len(matches) != 1:
             why = f"is in more than one schema: {', '.join(matches)}" if matches else "is not in the backup"
+            example = matches[0] if matches else "public.billing_invoice"
             raise UsageError(
                 f"The table {name!r} {why}.",
-                hint="Give the name as in SQL, with its schema: --table public.billing_invoice.",
+                hint=f"Give the name as in SQL, with its schema: --table {example}.",
             )
         found += matches
     return tuple(dict.fromkeys(found))

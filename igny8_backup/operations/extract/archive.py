@@ -71,7 +71,7 @@ def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveR
     if files[1:]:
         notes += [
             f"The rows of some tables are in {listed([path.name for path in files[1:]])}. To restore all of"
-            ' them, see "Recover by hand" in the documentation.',
+            ' them, see "Recover a dump in several archives by hand" in the documentation.',
         ]
     return ArchiveResult(
         backup_id=manifest.id,

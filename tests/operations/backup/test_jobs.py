@@ -38,6 +38,7 @@ def test_dump_in_several_archives_is_read_by_every_command(project: Project) -> 
     )
     for one in done:
         one.ended(0)
+    assert '"Recover a dump in several archives by hand"' in done[3].output
     wanted = "SELECT count(*), md5(string_agg(words, '' ORDER BY id)) FROM large"
     assert project.sql(wanted) == project.sql(wanted, database=copy)
     assert project.sql(wanted)[0][0] == 30_000

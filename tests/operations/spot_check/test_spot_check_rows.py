@@ -35,3 +35,8 @@ def test_spot_check_names_a_table_that_it_cannot_count(filled: SmallProject) -> 
     filled.sql("ALTER TABLE shop_order FORCE ROW LEVEL SECURITY")
     output = filled.run("spot_check").output
     assert "NOT COMPARED: default: The rows of public.shop_order could not be counted." in output
+
+
+def test_spot_check_after_a_restore_in_place_still_has_the_counts(filled: SmallProject) -> None:
+    filled.run(*filled.restore, "--in-place").ended(0)
+    assert "database default, compared with backup" in filled.run("spot_check").ended(0).output

@@ -140,8 +140,9 @@ def test_find_tables_resolves_names() -> None:
         "b.other",
         'c."It""em.x"',
     )
-    with pytest.raises(UsageError, match="in more than one schema: a.item, b.item"):
+    with pytest.raises(UsageError, match="in more than one schema: a.item, b.item") as ambiguous:
         find_tables(details, ["item"])
+    assert str(ambiguous.value).endswith("--table a.item.")
     for wrong in ("tem", "nothing", "", "it'em", "Other"):
         with pytest.raises(UsageError, match="is not in the backup"):
             find_tables(details, [wrong])
