@@ -180,7 +180,7 @@ def test_restore_stopped_before_swap_changes_nothing(saved: Saved, number: signa
     assert "An earlier restore" in planned.ended(0).stdout
     assert "A restore is unfinished" in refused.ended(2).stderr
     assert "interrupted before it changed anything" in done.ended(0).stderr
-    assert "what 1 restore had kept" in discarded.ended(0).stdout
+    assert "data that 1 restore had kept" in discarded.ended(0).stdout
     assert side not in project.databases()
     saved.assert_restored()
 

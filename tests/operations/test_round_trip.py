@@ -96,7 +96,7 @@ def test_restore_all_live_database_is_replaced_and_undone(saved: Saved) -> None:
     assert f"The data restored from {saved.id} is live again." in redone.stdout
     assert "The data from before the restore is live again." in again.ended(0).stdout
     assert "was undone" in listed_again.ended(0).stdout
-    assert "what 1 restore had kept" in discarded.ended(0).stdout
+    assert "data that 1 restore had kept" in discarded.ended(0).stdout
     assert "No data of earlier restores" in nothing.ended(2).stderr
     assert differences(later, of_project(project)) == []
 
@@ -158,5 +158,5 @@ def test_restore_all_only_restores_single_parts(saved: Saved) -> None:
     project.server.drop_database(kept)
     undone, discarded = run_many(project, ["undo_restore"], ["undo_restore", "--discard", "--noinput"])
     assert f"there is no database {kept}" in undone.ended(2).stderr
-    assert "what 4 restores had kept" in discarded.ended(0).stdout
+    assert "data that 4 restores had kept" in discarded.ended(0).stdout
     saved.assert_restored()
