@@ -134,7 +134,7 @@ def test_too_many_lists_are_replaced_by_one(
     monkeypatch.setattr(lists, "LISTS_LIMIT", 2)
     counts = []
     for number in range(4):
-        (trees[0] / f"new {number}").write_bytes(bytes(100_000))
+        (trees[0] / f"new {number}").write_bytes(bytes([number]) * 100_000)
         last = backed_up(context, "sites")
         counts.append(len(tree_of(last, "sites").pack_lists))
     assert counts == [1, 2, 1, 2]

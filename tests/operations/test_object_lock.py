@@ -150,7 +150,7 @@ def test_backup_that_cannot_extend_a_lock_is_incomplete_and_alarms(
             result = backup(context)
             assert not result.whole and [alarm.part for alarm in result.alarms] == ["object lock"]
             (problem,) = result.problems(10)
-            assert problem.startswith("object lock FAILED: The lock of packs/web-1/")
+            assert problem.startswith("object lock FAILED: The backup needs packs/web-1/")
             assert context.catalog.get(result.id)
             assert result.manifest and {part.state for part in result.manifest.parts} == {"complete"}
 

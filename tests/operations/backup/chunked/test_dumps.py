@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from tests.operations.backup.chunked.dumping import PLACEMENT, Host, Killed
 
 pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
 
+SECONDS = 60
 ARCHIVE = noise(600_000)
 CHANGED = ARCHIVE[:300_000] + b"one row more" + ARCHIVE[300_000:]
 TWICE = CHANGED[:100_000] + b"another row" + CHANGED[100_000:]
@@ -96,6 +98,10 @@ def test_one_broken_archive_leaves_its_packs_to_the_next_try(
 
     def blocks() -> Blocks:
         yield ARCHIVE[:400_000]
+        deadline = time.monotonic() + SECONDS
+        while not any(machine.folder.rglob("*.chunks*")):  # the pack of the other archive
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         raise Killed
 
     with pytest.raises(Killed):
