@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,17 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} In CI every server must be there.", pytrace=False)
     pytest.skip(reason)
+
+
+def skip_without(*modules: str) -> None:
+    """Skip the test if a module is not installed, without importing any.
+
+    ``pytest.importorskip`` imports them into the process of all tests: eventlet, for one, warns of each fork
+    from then on.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 def hidden(*modules: str, path: str = "") -> dict[str, str]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.operations.sandbox.small import SmallProject, migration
+from tests.services import skip_without
 
 PATCH = {
     "gevent": "from gevent import monkey\nmonkey.patch_all()",
@@ -52,7 +53,7 @@ WAYS = {"connect", "by_name", "http", "datagrams", "green_thread", "connect_ex"}
 
 @pytest.mark.parametrize("library", PATCH)
 def test_connections_of_green_sockets_are_refused(library: str) -> None:
-    pytest.importorskip(library)
+    skip_without(library)
     script = TRY % {"patch": PATCH[library], "green_thread": GREEN_THREAD[library]}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, timeout=60)
     found, refused, reached = json.loads(done.stdout)
@@ -61,7 +62,7 @@ def test_connections_of_green_sockets_are_refused(library: str) -> None:
 
 
 def test_project_that_starts_with_sockets_of_gevent_is_backed_up_and_drilled(small: SmallProject) -> None:
-    pytest.importorskip("gevent")
+    skip_without("gevent")
     text = (small.folder / "manage.py").read_text()
     small.write("manage.py", f"{PATCH['gevent']}\n{text}")
     small.prepare()
@@ -76,7 +77,7 @@ def test_project_that_starts_with_sockets_of_gevent_is_backed_up_and_drilled(sma
 
 
 def test_command_in_a_process_with_threads_of_eventlet_is_refused(small: SmallProject) -> None:
-    pytest.importorskip("eventlet")
+    skip_without("eventlet")
     text = (small.folder / "manage.py").read_text()
     small.write("manage.py", f"{PATCH['eventlet']}\n{text}")
     refused = small.run("backup_db").ended(4).output

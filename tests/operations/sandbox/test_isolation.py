@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.operations.sandbox.small import SmallProject, migration
+from tests.services import skip_without
 from tests.services.redis import RedisServer
 
 
@@ -154,8 +155,7 @@ def test_task_queue_in_a_migration_reaches_no_broker(
     name: str, with_redis: SmallProject, redis_server: RedisServer
 ) -> None:
     modules, source, call = QUEUES[name]
-    for module in modules:
-        pytest.importorskip(module)
+    skip_without(*modules)
     small = with_redis
     small.write("tasks.py", f"import os\n{source}")
     small.add(
@@ -254,7 +254,7 @@ def work(apps, editor):
 def test_migration_that_connects_past_the_settings_does_not_reach_the_live_database(
     small: SmallProject, driver: str
 ) -> None:
-    pytest.importorskip(driver)
+    skip_without(driver)
     small.prepare()
     small.sql("INSERT INTO shop_order (customer) VALUES ('live')")
     small.write("shop/migrations/0002_direct.py", migration(DIRECT.format(driver=driver)))
