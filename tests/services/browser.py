@@ -96,6 +96,17 @@ class Browser:
         """Click on the element that a CSS selector finds."""
         self._do("POST", f"/element/{self._find(selector)}/click", {})
 
+    def wait_for(self, text: str) -> None:
+        """Wait until the page shows ``text``.
+
+        A click or key that leads to another page returns before that page is loaded.
+        """
+        deadline = time.monotonic() + _SECONDS
+        while text not in self.text:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"The page does not show {text!r}, but {self.text!r}.")
+            time.sleep(0.05)
+
     def press(self, key: str) -> None:
         """Press a key in the element that has the focus."""
         steps = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
@@ -124,7 +135,7 @@ class Browser:
     @property
     def text(self) -> str:
         """The text of the page, as a reader sees it."""
-        return str(self.run("return document.body.innerText"))
+        return str(self.run("return document.body ? document.body.innerText : ''"))
 
     def resize(self, width: int, height: int = 900) -> None:
         """Set the size of the page in pixels; a window could not be as narrow as a telephone."""

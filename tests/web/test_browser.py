@@ -57,6 +57,7 @@ def site(
     chromium.type("#id_username", "ada")
     chromium.type("#id_password", PASSWORD)
     chromium.click("input[type=submit]")
+    chromium.wait_for("Not all is well")
     chromium.problems()
     yield chromium, live_server.url + ADMIN
     chromium.open("about:blank")  # no request may last longer than the database of the test
@@ -125,7 +126,7 @@ def test_keyboard_alone_reaches_the_reason_of_a_failure(site: tuple[Browser, str
         if page.run("return document.activeElement.textContent") == "Why, and what to do":
             break
     page.press(ENTER)
-    assert "Not backed up: uploads." in page.text
+    page.wait_for("Not backed up: uploads.")
     assert "Check that the folder is mounted" in page.text
 
 
@@ -134,7 +135,7 @@ def test_pin_typed_into_the_page_is_queued(site: tuple[Browser, str], broker: Re
     page.open(url + PAGES["backup"])
     page.type("#reason", "before the move")
     page.press(ENTER)
-    assert "was queued, with the reason: before the move" in page.text
+    page.wait_for("was queued, with the reason: before the move")
     picture(page, "queued")
     assert page.problems() == []
     assert queued(broker) == [
