@@ -6,6 +6,7 @@ If both are installed, Django uses psycopg 3, and so does this module. :func:`co
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from abc import abstractmethod
@@ -26,6 +27,8 @@ CANCEL_SECONDS = 5
 """Time limit in seconds for the server to cancel a statement after an interrupt."""
 CANCEL_PAUSE = 0.5
 """Seconds after which a request to cancel is repeated."""
+_ACTIVE = 1
+"""PQTRANS_ACTIVE: the connection runs a statement (PostgreSQL docs, 32.2, PQtransactionStatus)."""
 
 _T = TypeVar("_T")
 
@@ -138,7 +141,45 @@ class _Psycopg3Session(_DriverSession):
         return psycopg.connect(dsn, autocommit=True)
 
     def _run(self, query: str, parameters: Parameters = None) -> Any:
-        return self._connection.execute(query.encode(), parameters)
+        with self._cancelled_when_interrupted():
+            return self._connection.execute(query.encode(), parameters)
+
+    @contextmanager
+    def _cancelled_when_interrupted(self) -> Iterator[None]:
+        """Cancel the statement in the block if Ctrl-C or SIGTERM leaves it running.
+
+        psycopg cancels it if the signal arrives while it waits for the server, but not if the signal arrives
+        in its own code just before.
+        """
+        try:
+            yield
+        except BaseException:
+            if self._connection.info.transaction_status == _ACTIVE:
+                self._cancel()
+            raise
+
+    def _cancel(self) -> None:
+        """Cancel the statement, repeatedly: a request before it begins has no effect."""
+        import psycopg
+
+        deadline = time.monotonic() + CANCEL_SECONDS
+        with suppress(psycopg.Error):  # a lost connection; the next statement reports it
+            while time.monotonic() < deadline:
+                self._connection.cancel()
+                if self._has_ended(CANCEL_PAUSE):
+                    return
+
+    def _has_ended(self, seconds: float) -> bool:
+        """Discard the results of the statement; return whether it ended within about ``seconds``."""
+        connection, poll = self._connection.pgconn, select.poll()
+        poll.register(connection.socket, select.POLLIN)
+        while True:
+            while not connection.is_busy():
+                if connection.get_result() is None:
+                    return True
+            if not poll.poll(seconds * 1000):
+                return False
+            connection.consume_input()
 
     def fetch_text(self, name: str, count: int) -> TextResult:
         with _converted_errors():
@@ -163,7 +204,8 @@ class _Psycopg3Session(_DriverSession):
         # 54.2.3).
         with _converted_errors():
             statement = f"DECLARE {name} NO SCROLL CURSOR FOR {query}"
-            self._connection.execute(statement.encode(), binary=True)
+            with self._cancelled_when_interrupted():
+                self._connection.execute(statement.encode(), binary=True)
 
 
 class _Psycopg2Session(_DriverSession):

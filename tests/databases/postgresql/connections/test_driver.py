@@ -130,6 +130,29 @@ except KeyboardInterrupt:
     assert (output, error) == ("usable\n", "")
 
 
+@pytest.mark.parametrize("environment", ["psycopg"], indirect=True)
+def test_execute_interrupted_in_the_code_of_psycopg_cancels_the_statement(
+    environment: dict[str, str],
+) -> None:
+    source = """
+import psycopg.waiting
+wait = psycopg.waiting.wait
+def interrupted(statement, *arguments, **options):
+    psycopg.waiting.wait = wait
+    next(statement)  # it is sent
+    statement.throw(KeyboardInterrupt)
+psycopg.waiting.wait = interrupted
+try:
+    session.execute("SELECT pg_sleep(600)")
+except KeyboardInterrupt:
+    print(session.execute("SELECT 'usable'").fetchone()[0])
+    session.close()
+"""
+    with start(source, environment) as process:
+        output, error = finish(process)
+    assert (output, error) == ("usable\n", "")
+
+
 def test_execute_returns_values_of_all_types_in_use(stage: Stage) -> None:
     with open_session(stage.server, stage.name) as session:
         row = session.execute(
