@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ def parser(description: str) -> ArgumentParser:
     )
     made.add_argument("--postgresql", type=int, default=18, help="Major version of the server. Default: 18.")
     return made
+
+
+def require_programs(*programs: str) -> None:
+    """End the benchmark if a program that decodes outputs is not installed."""
+    for program in programs:
+        if not shutil.which(program):
+            raise SystemExit(f"{program} is needed: outputs are decoded with it and compared.")
 
 
 def scale(options: Namespace) -> str:

@@ -168,9 +168,7 @@ def measured(options: Namespace) -> tuple[Results, float]:
 
 def main() -> None:
     options = common.parser(__doc__).parse_args()
-    for program in ("age", "zstd", "tar"):
-        if not shutil.which(program):
-            raise SystemExit(f"{program} is needed: outputs are decoded with it and compared.")
+    common.require_programs("age", "zstd", "tar")
     machine = facts()
     results, rate = measured(options)
     used = results.runs["s3"][-1]

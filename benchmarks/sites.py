@@ -203,9 +203,7 @@ def measured(options: Namespace) -> Contests:
 
 def main() -> None:
     options = common.parser(__doc__).parse_args()
-    for program in ("age", "zstd", "tar"):
-        if not shutil.which(program):
-            raise SystemExit(f"{program} is needed: outputs are decoded with it and compared.")
+    common.require_programs("age", "zstd", "tar")
     machine = facts()
     contests = measured(options)
     machine |= versions_of(("age", "zstd", "tar", "restic", "borg"))

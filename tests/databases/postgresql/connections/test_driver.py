@@ -79,6 +79,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
         process.kill()
 
 
+def assert_usable(source: str, environment: Mapping[str, str]) -> None:
+    """Run ``source``, which interrupts a statement, and check that its session can be used again."""
+    with start(source, environment) as process:
+        output, error = finish(process)
+    assert (output, error) == ("usable\n", "")
+
+
 def test_connect_imports_only_the_driver_of_django(environment: dict[str, str]) -> None:
     source = "print(*session.execute('SELECT 1, %s::text', ['a %']).fetchone()); session.close()"
     with start(source, environment) as process:
@@ -125,9 +132,7 @@ except KeyboardInterrupt:
     print(session.execute("SELECT 'usable'").fetchone()[0])
     session.close()
 """
-    with start(source, environment) as process:
-        output, error = finish(process)
-    assert (output, error) == ("usable\n", "")
+    assert_usable(source, environment)
 
 
 @pytest.mark.parametrize("environment", ["psycopg"], indirect=True)
@@ -148,9 +153,7 @@ except KeyboardInterrupt:
     print(session.execute("SELECT 'usable'").fetchone()[0])
     session.close()
 """
-    with start(source, environment) as process:
-        output, error = finish(process)
-    assert (output, error) == ("usable\n", "")
+    assert_usable(source, environment)
 
 
 def test_execute_returns_values_of_all_types_in_use(stage: Stage) -> None:
