@@ -6,11 +6,11 @@ import re
 import subprocess
 from typing import Any
 
-import pyrage
 import pytest
 
 from igny8_backup.chunks.cutter import compiled_version
 from tests.management.commands import Command, Done, run_many
+from tests.operations.backup.moving import rotate_and_copy
 from tests.services.project import Project
 
 pytestmark = [
@@ -164,35 +164,14 @@ def test_damaged_pack_of_a_data_archive_costs_its_tables_only(large: Project) ->
 
 
 def test_archives_in_chunks_are_rotated_copied_and_pruned_with_their_backup(large: Project) -> None:
-    key, identity = pyrage.x25519.Identity.generate(), large.home / "other.txt"
-    identity.touch(mode=0o600)
-    identity.write_text(f"{key}\n")
-    other = {**SETTINGS, "ENCRYPTION": {"RECIPIENTS": [str(key.to_public())]}}
-    offsite = large.folder / "offsite"
-    offsite.mkdir()
-    made, rotated = run_many(
-        large,
-        backup(),
-        Command(["rotate_recipients", "--identity", large.identity, "--noinput"], other),
-    )
-    copied, verified = run_many(
-        large,
-        Command(["copy_backups"], other),
-        Command(
-            ["verify_backup", "--from-storage", "offsite", "--depth", "content", "--identity", identity],
-            other,
-        ),
-        env={"IGNY8_BACKUP_OFFSITE": str(offsite)},
-    )
-    for done in (made, rotated, copied, verified):
-        done.ended(0)
-    folder = offsite / "igny8/backups" / id_of(made) / "db"
+    moved = rotate_and_copy(large, backup(), SETTINGS)
+    folder = moved.offsite / "igny8/backups" / moved.id / "db"
     names = sorted(re.sub(r"\.r[0-9a-f]{6}\.", ".", path.name) for path in folder.iterdir())
     assert names == [f"default.{name}.runs.zst.age" for name in ("data-01", "main")]
-    keep = {**other, "RETENTION": {"last": 1}}
+    keep = {**moved.settings, "RETENTION": {"last": 1}}
     *later, pruned = run_many(
         large,
-        *[Command(["backup_db", "--json"], other)] * 3,
+        *[Command(["backup_db", "--json"], moved.settings)] * 3,
         Command(["prune_backups", "--json"], keep),
     )
     full, second, third = map(id_of, later)
@@ -202,8 +181,11 @@ def test_archives_in_chunks_are_rotated_copied_and_pruned_with_their_backup(larg
     checked = run_many(
         large,
         *(
-            Command(["verify_backup", backup_id, "--depth", "content", "--identity", identity], other)
-            for backup_id in (id_of(made), third)
+            Command(
+                ["verify_backup", backup_id, "--depth", "content", "--identity", moved.identity],
+                moved.settings,
+            )
+            for backup_id in (moved.id, third)
         ),
     )
     for done in checked:

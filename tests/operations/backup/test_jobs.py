@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 
-import pyrage
 import pytest
 
 from tests.management.commands import Command, run_many
+from tests.operations.backup.moving import rotate_and_copy
 from tests.services.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
@@ -66,30 +66,8 @@ def test_dump_in_several_archives_is_read_by_every_command(project: Project) -> 
 
 def test_data_archives_are_rotated_copied_and_pruned_with_their_backup(project: Project) -> None:
     project.seed_small()
-    key, identity = pyrage.x25519.Identity.generate(), project.home / "other.txt"
-    identity.touch(mode=0o600)
-    identity.write_text(f"{key}\n")
-    other = {"ENCRYPTION": {"RECIPIENTS": [str(key.to_public())]}}
-    offsite = project.folder / "offsite"
-    offsite.mkdir()
-    made, rotated = run_many(
-        project,
-        Command(["backup_db", "--json"], JOBS),
-        Command(["rotate_recipients", "--identity", project.identity, "--noinput"], other),
-    )
-    copied, verified = run_many(
-        project,
-        Command(["copy_backups"], other),
-        Command(
-            ["verify_backup", "--from-storage", "offsite", "--depth", "content", "--identity", identity],
-            other,
-        ),
-        env={"IGNY8_BACKUP_OFFSITE": str(offsite)},
-    )
-    for done in (made, rotated, copied, verified):
-        done.ended(0)
-    backup_id = made.json["manifest"]["id"]
-    folders = [root / "igny8/backups" / backup_id / "db" for root in (project.storage, offsite)]
+    moved = rotate_and_copy(project, Command(["backup_db", "--json"], JOBS), {})
+    folders = [root / "igny8/backups" / moved.id / "db" for root in (project.storage, moved.offsite)]
     expected = [f"default.{name}.dump.zst.age" for name in ("data-01", "data-02", "main")]
     for folder in folders:
         names = sorted(path.name for path in folder.glob("*.r??????.*"))
@@ -97,8 +75,8 @@ def test_data_archives_are_rotated_copied_and_pruned_with_their_backup(project: 
     assert len(list(folders[1].iterdir())) == 3
     second, pruned = run_many(
         project,
-        Command(["backup_db", "--json"], other),
-        Command(["prune_backups"], {**other, "RETENTION": {"last": 1}}),
+        Command(["backup_db", "--json"], moved.settings),
+        Command(["prune_backups"], {**moved.settings, "RETENTION": {"last": 1}}),
     )
     pruned.ended(0)
     assert not folders[0].exists()
