@@ -184,7 +184,8 @@ def _spot_conditions(inventory: Inventory) -> Iterator[Condition]:
         return
     alarms = [f"{part}: {text}" for part, text in inventory.spot_alarms().items()]
     newest = max(check.finished for check in checks)
-    text = "; ".join(alarms) or f"no alarm; the newest was {age_in_words(newest, inventory.now)} ago"
+    newest_text = f"no alarm is left; the newest comparison ended {age_in_words(newest, inventory.now)} ago"
+    text = "; ".join(alarms) or newest_text
     yield Condition("live", "all backups", not alarms, text)
 
 
