@@ -74,7 +74,7 @@ def select(
             other_hosts = [item.host for item in pool.manifests if _tree(item, name)]
             if other_hosts and pool.host not in other_hosts:
                 raise other_host_error(wanted, name, other_hosts, host=host, searched=pool.host)
-            hint = "Choose another id from list_backups, or restore without it: restore_all --only db."
+            hint = f"Choose another id from list_backups. Or leave {name!r} out: name the others with --only."
             raise pool.none_is_fit((name,)) or _missing_part(wanted, f"of the tree {name!r}", hint)
         chosen.append((found, tree))
         notes += pool.notes_on_tree(found, tree, data_time if databases else None)
