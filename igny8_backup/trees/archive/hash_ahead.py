@@ -151,7 +151,7 @@ def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | No
         return
     renamed = LinesBuilder()
     for found in batch.future.result()[position]:
-        if isinstance(found, Other) and (other := _elsewhere(item.same_size, found, contents)):
+        if isinstance(found, Other) and (other := _line_of_renamed(item.same_size, found, contents)):
             renamed.add(*other)
             continue
         if renamed:
@@ -166,7 +166,7 @@ def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | No
         yield renamed.take()
 
 
-def _elsewhere(
+def _line_of_renamed(
     same_size: SameSize, found: Other, contents: KnownContents | None
 ) -> tuple[bytes, str, bytes, int] | None:
     """Return the arguments of ``LinesBuilder.add`` for a file whose contents are known under another path.
