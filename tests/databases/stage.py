@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -110,6 +111,12 @@ class Stage:
         with self.server.connect(superuser=True) as session:
             cursor = session.execute(query.encode() if isinstance(query, str) else query, parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    def wait_until_unused(self, database: str = "") -> None:
+        """Wait until the server has noticed that all clients of ``database`` (the stage's own) are gone."""
+        query = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+        while self.admin(query, database or self.name):
+            time.sleep(0.01)
 
     def databases(self) -> list[str]:
         """List the databases of the stage: its own, and the staging and previous ones."""

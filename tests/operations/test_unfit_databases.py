@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -214,12 +213,6 @@ def test_unfit_databases_hidden_rows_advise_no_right_for_the_application(asked: 
     assert command.startswith("CREATE ROLE igny8_backup ") and "DBBACKUP_CONNECTORS" in hint
 
 
-def wait_for_sessions(stage: Stage) -> None:  # noqa: F811 - the fixture's
-    """Wait until the server no longer counts the sessions of earlier checks, which are closed."""
-    while stage.admin("SELECT FROM pg_stat_activity WHERE datname = %s", stage.name):
-        Event().wait(0.01)
-
-
 @pytest.mark.postgres(15, 18)
 def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: Any) -> None:
     stage = asked.stage  # noqa: F811 - the fixture's
@@ -244,10 +237,10 @@ def test_unfit_databases_connection_limits_are_reported(asked: Asked, settings: 
     assert " 5 are needed" in only(chunked(connector=secret), "E043").message, "at most two of pg_dump"
     stage.admin(problem.hint)
     assert several(connector=secret) == []
-    wait_for_sessions(stage)
+    stage.wait_until_unused()
     stage.admin(f"ALTER DATABASE {stage.name} CONNECTION LIMIT 4")
     assert " 5 are needed" in only(several(connector=secret), "E043").message
-    wait_for_sessions(stage)
+    stage.wait_until_unused()
     stage.admin(f"ALTER DATABASE {stage.name} CONNECTION LIMIT 1")
     problem = only(asked(connector=secret), "E043")
     assert f"The database {stage.name} accepts 1 sessions at once" in problem.message

@@ -78,9 +78,7 @@ def test_load_from_broken_stream_stops_pg_restore(stage: Stage) -> None:
     engine.create_staging(staging, engine.describe(()))
     with pytest.raises(StorageError, match="cut"):
         engine.load(staging, broken(), jobs=1)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
-    while stage.admin(query, staging) != [(0,)]:
-        pass  # the server notices the lost client when it reads
+    stage.wait_until_unused(staging)  # the server notices the lost client when it reads
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
