@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
@@ -108,6 +108,14 @@ class MapWriter:
         for at in range(start, end, step):
             piece = os.pread(file.fileno(), min(step, end - at), at)
             yield from (piece[first : first + ENTRY_BYTES] for first in range(0, len(piece), ENTRY_BYTES))
+
+
+def renumbered(entries: Iterable[bytes], numbers: Sequence[int | None]) -> Iterator[bytes]:
+    """Change pack numbers in the entries of a map to ``numbers[old]``; omit entries that get ``None``."""
+    for entry in entries:
+        old, offset, length = PLACE.unpack_from(entry, DIGEST_BYTES)
+        if old < len(numbers) and (number := numbers[old]) is not None:
+            yield entry[:DIGEST_BYTES] + PLACE.pack(number, offset, length)
 
 
 def _one_of_each(entries: Iterable[bytes], preferred: frozenset[int]) -> Iterator[bytes]:

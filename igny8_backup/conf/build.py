@@ -96,6 +96,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         state_dir=reader.take_path("STATE_DIR", None) or home_dir() / "state",
         exclude_table_data=read_excluded(reader),
         chunked_dumps=read_chunked(reader, databases),
+        chunked_trees=tuple(map(str, reader.take("CHUNKED_TREES", (list, tuple), ()))),
         full_every=read_full_every(reader),
         exclude=read_patterns(reader),
         exclude_caches=read_cache_trees(reader, (*sites, *logs)),
@@ -127,7 +128,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         notify_summary=read_summary(reader),
         debug=settings.DEBUG,
     )
-    check_trees(reader, config.sites, config.logs, config.swap_whole, config.exclude, config.exclude_caches)
+    check_trees(reader, config)
     for key in reader.value:
         reader.wrong(
             "E002",

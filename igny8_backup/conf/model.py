@@ -141,6 +141,7 @@ class Config:
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]
     chunked_dumps: tuple[str, ...] = ()
+    chunked_trees: tuple[str, ...] = ()
     full_every: timedelta = FULL_EVERY
     exclude: Mapping[str, tuple[str, ...]]
     exclude_caches: tuple[str, ...]

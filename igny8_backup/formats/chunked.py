@@ -1,4 +1,10 @@
-"""What a manifest says about a dump that is stored as chunks."""
+"""Dumps and large files that are stored as chunks: what a manifest says about them, and their keys.
+
+The large files of a tree of ``CHUNKED_TREES`` are in tars of their own. Such a tar is not one object in
+storage: an index lists the ranges of packs of chunks that make it up. The folder for the packs of the tree
+holds the ordinary packs (tars), the indexes of these tars and their packs of chunks. They differ in what
+follows the names in their keys, and have different numbers, so that a name stands for one object only.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,12 @@ from igny8_backup.formats import keys
 
 FULL, DIFFERENTIAL, INCREMENTAL = "full", "differential", "incremental"
 KINDS = (FULL, DIFFERENTIAL, INCREMENTAL)
+
+
+LARGE_TARS, LARGE_CHUNKS = 400_000, 500_000
+"""The tars of large files that a run stores, and their packs of chunks, are numbered from these numbers. No
+run stores as many ordinary packs: together they would have 200 TB."""
+_RUNS, _CHUNKS = ".runs.", ".chunks."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +74,33 @@ def chunk_folder(host: str, alias: str) -> str:
 def chunk_pack_key(host: str, alias: str, pack: str, suffix: str) -> str:
     """Return the key of the pack of chunks ``pack``, a name like ``20261122T021500Z-7f3a9c-0001``."""
     return f"{chunk_folder(host, alias)}{pack}.chunks{suffix}"
+
+
+def large_tar_name(backup_id: str, number: int) -> str:
+    """Return the name of tar ``number`` of the large files of a tree, counted from 1 in each run."""
+    return keys.pack_name(backup_id, LARGE_TARS + number)
+
+
+def large_chunks_name(backup_id: str, number: int) -> str:
+    """Return the name of pack ``number`` of chunks of large files, counted from 1 in each run and tree."""
+    return keys.pack_name(backup_id, LARGE_CHUNKS + number)
+
+
+def large_tar_key(host: str, tree: str, name: str, suffix: str) -> str:
+    """Return the key of the index of a tar of large files. ``suffix`` names the codecs: ``.zst.age``."""
+    return f"{keys.pack_folder(host, tree)}{name}.runs{suffix}"
+
+
+def large_chunks_key(host: str, tree: str, name: str, suffix: str) -> str:
+    """Return the key of a pack of chunks of large files. ``suffix`` names the codecs: ``.zst.age``."""
+    return f"{keys.pack_folder(host, tree)}{name}.chunks{suffix}"
+
+
+def is_large_tar(key: str) -> bool:
+    """Return whether ``key``, the key of a pack of a tree, is that of the index of a tar of large files."""
+    return _RUNS in key.rpartition("/")[2]
+
+
+def is_large_chunks(key: str) -> bool:
+    """Return whether ``key``, the key of a pack of a tree, is that of a pack of chunks of large files."""
+    return _CHUNKS in key.rpartition("/")[2]

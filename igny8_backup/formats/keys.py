@@ -54,6 +54,8 @@ _PATTERNS = {
     "lock": rf"locks/(?P<id>{_ID})\.json",
     "blocks": rf"backups/(?P<id>{_ID})/blocks{_ROTATION}\.json",
     "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.tar\.zst(\.age)?",
+    "tree_runs": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.runs\.zst(\.age)?",
+    "tree_chunk": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.chunks\.zst(\.age)?",
     "chunk": rf"packs/(?P<host>{_HOST})/db\.(?P<name>{_NAME})/{_PACK}\.chunks\.zst(\.age)?",
     "list": rf"packs/(?P<host>{_HOST})/{_PACK}\.json",
 }
@@ -63,6 +65,10 @@ _KINDS_IN = {
     top: [item for item in KINDS.items() if top in item[1].pattern.partition("/")[0].replace("\\", "")]
     for top in ("runs", "backups", "packs", "checks", "removed", "locks", MARKS, DAMAGE)
 }
+TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})
+"""The kinds of objects in the folder for the packs of a tree: see ``formats.chunked``."""
+SHARED = TREE_PACKS | {"chunk", "list"}
+"""The kinds of objects that several backups of a host can share."""
 ANNOTATIONS = frozenset({"pin", "old_check", "acceptance", "release", "spot", "copy"})
 """The kinds of objects that are added to the folder of a finished backup, and that may be overwritten."""
 _WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/([^/]+/)?)(?P<id>{_ID})(?![0-9a-f])")

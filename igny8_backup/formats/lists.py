@@ -184,7 +184,7 @@ def _belongs(item: ListedObject, found: ObjectList, of: keys.Key) -> bool:
     if parsed is None:
         return False
     if of.kind == "list":
-        return parsed.kind in ("pack", "chunk") and parsed.host == found.host
+        return parsed.kind in keys.SHARED - {"list"} and parsed.host == found.host
     return parsed.kind in ("details", "database", "runs", "index", "folders") and parsed.backup_id == found.id
 
 

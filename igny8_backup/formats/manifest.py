@@ -13,17 +13,18 @@ from typing import ClassVar
 
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
+from igny8_backup.formats.chunked import ChunkedDump, chunk_folder, is_large_tar
 from igny8_backup.formats.comparison import Baseline, Expected
 from igny8_backup.formats.objects import ListReference, StoredObject, list_object
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.formats.records import NOT_STORED
 from igny8_backup.formats.source import Source
 
-SCHEMA, DUMPS_SCHEMA, WHOLE_SCHEMA = 4, 3, 2
+SCHEMA, ARCHIVES_SCHEMA, DUMPS_SCHEMA, WHOLE_SCHEMA = 5, 4, 3, 2
 """A manifest of schema 1 names its packs itself. Schema 2 names lists of packs. Schema 3 adds dumps in
-chunks and dumps in several archives, and schema 4 dumps in several archives that are all in chunks. Earlier
-releases cannot read them, so a manifest without such dumps is written in an earlier schema."""
+chunks and dumps in several archives, schema 4 dumps in several archives that are all in chunks, and schema 5
+large files in chunks. Earlier releases cannot read them, so a manifest that has none of them is written in an
+earlier schema."""
 COMPLETE, FAILED, NOT_COPIED = "complete", "failed", "not copied"
 """States of a part of a backup. A copy lacks a part that is ``NOT_COPIED``; a run can end in the others."""
 INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "locked"
@@ -118,8 +119,9 @@ class TreePart(PackedPart):
     ``bytes`` is the size of the contents of all files; ``allocated`` is what they occupied on the disk,
     without the holes of sparse files, or ``None`` in backups of earlier releases. ``skipped`` counts the
     files that the details list as skipped, ``excluded`` those that the settings exclude. The packs are tar
-    archives of files. ``full`` means that every file was read and stored again. ``expected`` and ``baseline``
-    are the same as in :class:`DatabasePart`.
+    archives of files; with large files in chunks, also the indexes of the tar archives of these files, and
+    the packs of their chunks (see ``formats.chunked``). ``full`` means that every file was
+    read and stored again. ``expected`` and ``baseline`` are the same as in :class:`DatabasePart`.
     """
 
     kind: ClassVar[str] = "files"
@@ -242,9 +244,11 @@ class Manifest:
         return "age" in self.details.codecs
 
 
-def schema_of(databases: Iterable[DatabasePart]) -> int:
-    """Return the schema in which a manifest with these databases is written."""
+def schema_of(databases: Iterable[DatabasePart], trees: Iterable[TreePart]) -> int:
+    """Return the schema in which a manifest with these databases and trees is written."""
     parts = list(databases)
-    if any(part.chunked and part.data for part in parts):
+    if any(is_large_tar(pack.key) for tree in trees for pack in tree.packs):
         return SCHEMA
+    if any(part.chunked and part.data for part in parts):
+        return ARCHIVES_SCHEMA
     return DUMPS_SCHEMA if any(part.chunked or part.data for part in parts) else WHOLE_SCHEMA

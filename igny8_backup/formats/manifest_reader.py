@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from igny8_backup.errors import IntegrityError
@@ -35,7 +35,7 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
         raise IntegrityError(f"{name} lists {', '.join(lacking)} as complete, without the stored objects.")
     for item, kind, part in _places(manifest):
         key = keys.parse(item.key)
-        shared = kind in ("pack", "chunk", "list")
+        shared = kind in keys.SHARED
         writer = key.backup_id if key and shared else backup_id
         expected = (kind, part, writer, manifest.host if shared else "")
         if key is None or (key.kind, key.name, key.backup_id, key.host) != expected:
@@ -55,20 +55,20 @@ def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: s
 
     Raises ``IntegrityError``.
     """
-    kind = "pack" if isinstance(part, TreePart) else "chunk"
+    kinds = keys.TREE_PACKS if isinstance(part, TreePart) else {"chunk"}
     try:
         found = list(part.pack_keys(manifest.host))
     except ValueError as error:
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged="Nothing was changed.") from None
-    if wrong := next((key for key in found if not _is_of_kind(key, kind)), None):
+    if wrong := next((key for key in found if not _is_of_kind(key, kinds)), None):
         raise IntegrityError(f"{name} names the object {wrong!r}, which the backup cannot have.")
     if len(set(found)) < len(found):
         raise IntegrityError(f"{name} names a pack of {part.describe()} twice.")
 
 
-def _is_of_kind(key: str, kind: str) -> bool:
+def _is_of_kind(key: str, kinds: Collection[str]) -> bool:
     parsed = keys.parse(key)
-    return parsed is not None and parsed.kind == kind
+    return parsed is not None and parsed.kind in kinds
 
 
 def _check_chunked(part: DatabasePart, name: str) -> None:

@@ -49,8 +49,8 @@ class PackedPart:
         return self.packs
 
     def lists(self) -> tuple[StoredObject, ...]:
-        """Return the lists that name the packs."""
-        return tuple(map(list_object, self.pack_lists))
+        """Return the lists that name the packs, each once."""
+        return tuple(dict.fromkeys(map(list_object, self.pack_lists)))
 
     def pack_writers(self) -> frozenset[str]:
         """Return the ids of the runs that wrote the packs, even if the lists of the packs are lost."""

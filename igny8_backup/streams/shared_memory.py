@@ -105,6 +105,21 @@ class Sender:
             if self._used >= BLOCK:
                 self.flush()
 
+    def send_aside(self, block: bytes, announce: Callable[[int, int], None]) -> None:
+        """Send ``block``, of at most ``SIZE`` bytes, while the caller is filling the slot of ``free_slot``.
+
+        The block goes through another slot, which ``announce`` announces. Raises ``BrokenPipeError`` if the
+        other process has ended.
+        """
+        while len(self._free) < 2:
+            if not (freed := self._wait_free()):
+                raise BrokenPipeError
+            self._free.extend(freed)
+        slot = self._free[1]
+        del self._free[1]
+        self._slots.memory(slot)[: len(block)] = block
+        announce(len(block), slot)
+
     def flush(self) -> None:
         """Send the bytes that ``send`` has collected and not sent yet."""
         if self._used:

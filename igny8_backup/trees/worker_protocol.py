@@ -20,6 +20,8 @@ Django and knows no secret.
    RESULT   length         the payload is the result as JSON; the worker is done
    FAILED   length         the payload is an error as JSON: its class and three parts
    BATCH    length         the payload is a pickled batch of work or, from the worker, its results
+   ASIDE    length, slot   the next block of another stream, which the worker sends at the same time
+   LAST                    the other stream is complete; the next block begins a new one
    ======== ============== ==================================================================
 
 4. A worker ends with ``RESULT`` or ``FAILED``. Any other end of its output, or of its input, is an error.
@@ -45,7 +47,7 @@ from igny8_backup.streams.child import Child
 from igny8_backup.streams.shared_memory import Sender, Slots
 from igny8_backup.trees.tar.blocks import TarBlocks
 
-BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED, BATCH = range(8)
+BEGIN, BLOCK, FREE, END, PROGRESS, RESULT, FAILED, BATCH, ASIDE, LAST = range(10)
 
 _HEADER = struct.Struct(">BQQ")
 """A kind and two numbers: so few bytes that a pipe takes all of them or none (PIPE_BUF in pipe(7))."""
@@ -143,11 +145,11 @@ class Worker:
         return Message(kind, first, second, payload)
 
     def block(self, message: Message) -> memoryview:
-        """Return the bytes that a ``BLOCK`` message announces. They are valid until ``free``."""
+        """Return the bytes that a ``BLOCK`` or ``ASIDE`` message announces. They are valid until ``free``."""
         return self._slots.memory(message.second)[: message.first]
 
     def free(self, message: Message) -> None:
-        """Let the worker fill the slot (part of the shared memory) of a ``BLOCK`` message again."""
+        """Let the worker fill the slot (part of the shared memory) of such a message again."""
         self.send(Message(FREE, message.second))
 
     def result(self) -> dict[str, Any]:

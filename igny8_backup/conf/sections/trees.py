@@ -1,4 +1,4 @@
-"""Read the keys about trees of files: SITES, LOGS, EXCLUDE, EXCLUDE_CACHES, SWAP_WHOLE."""
+"""Read and check the keys about trees of files, such as SITES, LOGS and EXCLUDE."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from igny8_backup.conf.model import SETTING
+from igny8_backup.conf.model import SETTING, Config
 from igny8_backup.conf.parser import Reader
 from igny8_backup.formats import keys
 from igny8_backup.trees.scan import excludes
@@ -67,32 +67,26 @@ def read_cache_trees(reader: Reader, trees: Collection[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_trees(
-    reader: Reader,
-    sites: Collection[str],
-    logs: Collection[str],
-    swap_whole: Collection[str],
-    exclude: Collection[str],
-    exclude_caches: Collection[str],
-) -> None:
+def check_trees(reader: Reader, config: Config) -> None:
     """Record a problem if SITES and LOGS share a name, or if another key names an unknown tree.
 
-    ``swap_whole``, ``exclude`` and ``exclude_caches`` are the names in the other keys: ``SWAP_WHOLE``,
-    ``EXCLUDE`` and ``EXCLUDE_CACHES``. A tree is unknown if neither SITES nor LOGS has its name. For each
-    key, only the first unknown name is reported.
+    A tree is unknown if neither SITES nor LOGS has its name. For each key, only the first unknown name is
+    reported.
     """
-    if both := sorted(set(sites) & set(logs)):
+    trees = (*config.sites, *config.logs)
+    if both := sorted(set(config.sites) & set(config.logs)):
         reader.wrong(
             "E006", f"SITES and LOGS share the name {both[0]!r}.", "Give each tree a different name."
         )
     for key, number, names in (
-        ("SWAP_WHOLE", "E014", swap_whole),
-        ("EXCLUDE", "E018", exclude),
-        ("EXCLUDE_CACHES", "E018", exclude_caches),
+        ("SWAP_WHOLE", "E014", config.swap_whole),
+        ("EXCLUDE", "E018", config.exclude),
+        ("EXCLUDE_CACHES", "E018", config.exclude_caches),
+        ("CHUNKED_TREES", "E046", config.chunked_trees),
     ):
-        if unknown := sorted(set(names) - {*sites, *logs}):
+        if unknown := sorted(set(names).difference(trees)):
             reader.wrong(
                 number,
                 f"{SETTING}[{key!r}] names {unknown[0]!r}, which neither SITES nor LOGS has.",
-                f"Choose among: {', '.join((*sites, *logs)) or 'none'}.",
+                f"Choose among: {', '.join(trees) or 'none'}.",
             )

@@ -13,11 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import TypeVar
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, lists, records
+from igny8_backup.formats.chunked import is_large_tar
 from igny8_backup.formats.lists import ListedObject, ObjectList, PackList, as_ranges, in_base64
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import ListReference, StoredObject
@@ -39,16 +41,21 @@ def store_lists(context: BackupContext, manifest: Manifest) -> Manifest:
 
     The new lists of packs describe the packs that no stored list describes yet: new packs, and packs of
     backups that earlier releases made. If a database or tree would need more than ``LISTS_LIMIT`` lists, new
-    lists describe all of its packs. Packs of trees and packs of databases are in separate lists: releases
-    that do not know dumps in chunks refuse lists with packs of databases, but can still read the trees. The
-    lists of each tree are also recorded in ``STATE_DIR``. Raises ``StorageError`` and ``OSError``.
+    lists describe all of its packs. Packs of databases, and packs of trees with large files in chunks, are in
+    separate lists: releases that do not know chunks refuse lists with such packs, but can still read those of
+    the other trees. The lists of each tree are also recorded in ``STATE_DIR``. Raises ``StorageError`` and
+    ``OSError``.
     """
     packs = {pack.key for part in manifest.parts for pack in part.packs}
     own = (item for item in manifest.contents() if item.key not in packs)
     listed: dict[str, ListReference] = {}
-    groups = chain.from_iterable(
-        in_groups(_with_digests(context, _unlisted(parts))) for parts in (manifest.trees, manifest.databases)
+    chunked = [any(is_large_tar(pack.key) for pack in tree.packs) for tree in manifest.trees]
+    separate: tuple[Iterable[PackedPart], ...] = (
+        compress(manifest.trees, map(not_, chunked)),
+        compress(manifest.trees, chunked),
+        manifest.databases,
     )
+    groups = chain.from_iterable(in_groups(_with_digests(context, _unlisted(parts))) for parts in separate)
     for number, group in enumerate(groups, 1):
         found = store_list(
             context, manifest.host, manifest.id, lists.list_key(manifest.host, manifest.id, number), group
@@ -126,22 +133,22 @@ def naming_lists(part: P, listed: dict[str, ListReference]) -> P:
     ``listed``, the copy refers to the same list of an earlier run as ``part`` does.
     """
     packs = tuple(replace(pack, named_in=listed.get(pack.key, pack.named_in)) for pack in part.packs)
-    numbers: defaultdict[ListReference, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    suffixes: dict[ListReference, str] = {}
+    numbers: defaultdict[tuple[ListReference, str], defaultdict[str, list[int]]]
+    numbers = defaultdict(lambda: defaultdict(list))
     for pack in packs:
         if pack.named_in is not None:
             name = keys.pack_of(pack.key)
-            numbers[pack.named_in][keys.pack_writer(name)].append(keys.pack_number(name))
-            suffixes[pack.named_in] = pack.key.rpartition(name)[2]
+            with_suffix = numbers[pack.named_in, pack.key.rpartition(name)[2]]
+            with_suffix[keys.pack_writer(name)].append(keys.pack_number(name))
     pack_lists = tuple(
         PackList(
             key=found.key,
             stored_bytes=found.stored_bytes,
             sha256=found.sha256,
-            suffix=suffixes[found],
+            suffix=suffix,
             packs={run: as_ranges(those) for run, those in runs.items()},
         )
-        for found, runs in sorted(numbers.items(), key=lambda pair: pair[0].key)
+        for (found, suffix), runs in sorted(numbers.items(), key=lambda item: (item[0][0].key, item[0][1]))
     )
     return replace(part, packs=tuple(sorted(packs, key=lambda pack: pack.key)), pack_lists=pack_lists)
 

@@ -58,7 +58,7 @@ def new_manifest(
     """Return the manifest of the backup ``backup_id``, which began at ``started`` and ends now."""
     config = context.config
     return Manifest(
-        schema=schema_of(databases),
+        schema=schema_of(databases, trees),
         id=backup_id,
         host=config.host,
         environment=config.environment,

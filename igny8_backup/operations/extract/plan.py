@@ -11,13 +11,13 @@ from pathlib import Path
 
 from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import UsageError, adding_context
-from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.database import DatabaseCopy, create_copy, plan_copy
 from igny8_backup.operations.extract.path_filter import parse_pattern
 from igny8_backup.operations.extract.tree import TreeCopy, choose_files, require_new_folder, write_tree
 from igny8_backup.operations.history.select_copies import read_given, select_copies
 from igny8_backup.operations.read.details import read_details
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.operations.restore.planning.plan import Space
 from igny8_backup.operations.restore.planning.preflight import check_objects
 from igny8_backup.operations.restore.planning.space import (
@@ -131,7 +131,8 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
         for manifest, tree in selected.trees:
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
-                objects += [item for item in tree.stored_packs if keys.pack_of(item.key) in chosen.packs]
+                packs = TreePacks(context, tree.name, tree.stored_packs, identities)
+                objects += packs.objects(chosen.packs)
                 to = request.to_dir / tree.name
                 trees.append(TreeCopy(manifest.id, tree, chosen, to, request.allow_set_id))
         short += [] if request.ignore_space else _space_blockers(request.to_dir, trees)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from igny8_backup.conf import Config
 from igny8_backup.errors import FilesError, RefusedError
-from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
 from igny8_backup.operations.guards.preconditions import closed_folders
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.streams.age import Identity
@@ -86,8 +86,8 @@ def choose_files(
     Reads the index of the tree (its file list), but no contents of files.
     """
     if not patterns:
-        packs = frozenset(keys.pack_of(item.key) for item in part.stored_packs)
-        return Chosen(files=part.files, size=part.bytes, packs=packs)
+        packs = TreePacks(context, part.name, part.stored_packs, identities)
+        return Chosen(files=part.files, size=part.bytes, packs=frozenset(packs.names))
     with _index(context, part, identities) as records:
         chosen = choose(patterns, records())
         return with_link_targets(chosen, records()) if chosen.also else chosen
@@ -135,20 +135,19 @@ def _write(
     (folder / _RECORDS).mkdir(mode=0o700)
     (folder / _FILES).mkdir(mode=0o700)
     tree = MadeFolder(folder / _FILES, folder.parent, (folder / _FILES).stat().st_ino)
-    packs = [(keys.pack_of(item.key), item) for item in copy.part.stored_packs]
-    packs = [(name, item) for name, item in packs if name in copy.chosen.packs]
+    packs = TreePacks(context, copy.part.name, copy.part.stored_packs, identities)
+    names = [name for name in packs.names if name in copy.chosen.packs]
     # The workers start while the index is read.
-    with unpackers(context, len(packs), tree, folder / _RECORDS) as workers:
+    with unpackers(context, len(names), tree, folder / _RECORDS) as workers:
         with _index(context, copy.part, identities) as records:
-            divided = Partition(folder / _RECORDS, [name for name, _ in packs])
+            divided = Partition(folder / _RECORDS, names)
             divided.add_all(select(copy.chosen, records()))
         owners_left = extract_packs(
-            context,
             workers,
             tree,
             packs,
+            names,
             divided.folder,
-            identities,
             skip,
             report_progress,
             copy.allow_set_id,

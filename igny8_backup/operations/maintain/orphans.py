@@ -104,11 +104,7 @@ def find_orphans(context: BackupContext) -> OrphanReport:
             in_use.append(item)
         elif not item.upload_id and (writer in broken or writer in lost):
             doubtful.append(item)
-        elif (
-            not item.upload_id
-            and (parsed := keys.parse(item.key))
-            and parsed.kind in ("pack", "chunk", "list")
-        ):
+        elif not item.upload_id and (parsed := keys.parse(item.key)) and parsed.kind in keys.SHARED:
             # Backups share packs, so any manifest that nobody can read may name this one.
             in_doubt = bool(broken) or any_host or parsed.host in doubtful_hosts
             (doubtful if in_doubt else orphans).append(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from igny8_backup.chunks.reader import KEPT_BYTES, read_archive, read_undamaged
+from igny8_backup.chunks.reader import KEPT_BYTES, read_undamaged
 from igny8_backup.chunks.runs import Index, read_index
 from igny8_backup.databases.salvage import find_lost, without_lost
 from igny8_backup.databases.values import LostData
@@ -15,6 +15,7 @@ from igny8_backup.formats.chunked import ChunkedArchive
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.chunked import read_chunked
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams import Blocks, Pieces
 from igny8_backup.streams.age import Identity
@@ -158,15 +159,5 @@ def archive_of(
     ``kept_bytes`` limits the bytes of packs that are kept for later.
     """
     packs = {keys.pack_of(pack.key): pack for pack in part.stored_packs}
-    try:
-        yield from read_archive(
-            index,
-            {name: pack.raw_bytes for name, pack in packs.items()},
-            lambda name: context.download(packs[name], identities),
-            name=f"The dump of the database {part.alias!r}",
-            kept_bytes=kept_bytes,
-        )
-    except IntegrityError as error:
-        if error.object_key in packs:  # the reader knows the names only
-            error.object_key = packs[error.object_key].key
-        raise
+    name = f"The dump of the database {part.alias!r}"
+    yield from read_chunked(context, index, packs, identities, name=name, kept_bytes=kept_bytes)

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
-from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import TreePart
 from igny8_backup.journal import TreeSwap
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.operations.restore.unpack import extract_packs, unpackers
 from igny8_backup.operations.staging.attribute_warnings import note_owners, note_skips
 from igny8_backup.operations.staging.scratch_folder import scratch_folder
@@ -55,17 +55,16 @@ def build_staging_tree(
         raise FilesError(what, unchanged="Nothing live was changed.", hint=hint) from None
     with _keeping_mtime(target.folder):
         tree = target.make()
-    packs = {keys.pack_of(item.key): item for item in part.stored_packs}
+    packs = TreePacks(context, part.name, part.stored_packs, identities)
     skip = note_skips(context.progress, part.name)
     with scratch_folder(_scratch_name(context.config.scratch_dir, target)) as folder:
-        records = Partition(folder, packs)
+        records = Partition(folder, packs.names)
         # The workers start while the index is read.
-        with unpackers(context, len(packs), tree, folder) as workers:
+        with unpackers(context, len(packs.names), tree, folder) as workers:
             with closing(context.download(stored_index, identities)) as blocks:
                 records.add_all(index.read(blocks))
-            items = packs.items()
             owners_left = extract_packs(
-                context, workers, tree, items, folder, identities, skip, on_bytes, allow_set_id
+                workers, tree, packs, packs.names, folder, skip, on_bytes, allow_set_id
             )
         with closing(TreeWriter(tree, on_skip=skip)) as writer:
             writer.finish(records.non_files())

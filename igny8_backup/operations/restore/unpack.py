@@ -11,11 +11,10 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import restore_account
-from igny8_backup.streams.age import Identity
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.extract.handover import Handover, handed_over
 from igny8_backup.trees.extract.partition import read_records
@@ -62,19 +61,18 @@ def unpackers(context: BackupContext, packs: int, staging: MadeFolder, records: 
 
 
 def extract_packs(
-    context: BackupContext,
     workers: Unpackers,
     staging: MadeFolder,
-    packs: Collection[tuple[str, StoredObject]],
+    packs: TreePacks,
+    names: Collection[str],
     records: Path,
-    identities: list[Identity],
     on_skip: OnSkip,
     on_bytes: Callable[[int], None],
     allow_set_id: bool,
 ) -> int:
-    """Let ``workers`` write the files of ``packs`` (tar archives) into the folder ``staging``.
+    """Let ``workers`` write the files of the tar archives ``names`` into the folder ``staging``.
 
-    ``packs`` has the name and the stored object of each pack. Each file is in one pack only, so the packs can
+    ``packs`` reads these tar archives. Each file is in one pack only, so the packs can
     be unpacked in any order. ``records`` is the folder of a ``Partition``, in which the records of the index
     (file list) are stored. ``on_bytes`` is called with numbers of bytes read, by one thread at a time.
     ``on_skip`` is called for each attribute that cannot be restored. ``allow_set_id``: restore set-ID bits
@@ -85,7 +83,7 @@ def extract_packs(
     """
     stopped, handover = threading.Event(), workers.handover
     if handover:
-        handover.share_records(name for name, _ in packs)
+        handover.share_records(names)
     reporting = threading.Lock()
 
     def counted(blocks: Blocks) -> Blocks:
@@ -97,7 +95,7 @@ def extract_packs(
                     on_bytes(len(block))
                 yield block
 
-    waiting = deque(packs)
+    waiting = deque(names)
 
     def extract(process: Unpacker) -> Report:
         try:
@@ -113,10 +111,10 @@ def extract_packs(
             process.begin(job)
             while not stopped.is_set():
                 try:
-                    name, item = waiting.popleft()
+                    name = waiting.popleft()
                 except IndexError:
                     break
-                process.unpack(name, counted(context.download(item, identities)))
+                process.unpack(name, counted(packs.open(name)))
             return process.finish()
         except BaseException:
             stopped.set()
@@ -139,6 +137,6 @@ def extract_packs(
     if handover is None:
         return sum(report.owners_left for report in reports)
     with closing(TreeWriter(staging, on_skip=on_skip, allow_set_id=allow_set_id)) as writer:
-        for name, _ in packs:
+        for name in names:
             writer.take_over(read_records(records / name), handover.account.uid)
         return writer.owners_left

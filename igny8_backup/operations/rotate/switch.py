@@ -70,7 +70,7 @@ class Switch:
         document = self.context.store.read_small(keys.manifest_key(manifest.id))
         return replace(
             changed,
-            schema=schema_of(changed.databases),
+            schema=schema_of(changed.databases, changed.trees),
             databases=tuple(naming_lists(part, dict(listed)) for part in changed.databases),
             trees=tuple(naming_lists(tree, dict(listed)) for tree in changed.trees),
             blocks=blocks,

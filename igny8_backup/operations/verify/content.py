@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import IO
 
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys, records
+from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
 from igny8_backup.formats.details import SCHEMA, Details
 from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.details import join_details
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.operations.verify.attempt import Attempt
-from igny8_backup.operations.verify.dump import read_database
+from igny8_backup.operations.verify.dump import read_database, read_pack
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.pipeline import from_file, write_file
@@ -126,7 +128,9 @@ def read_content(
     for tree in manifest.trees:
         if any(item.key in chosen for item in tree.objects()):
             folder = keys.pack_folder(manifest.host, tree.name)
-            _read_tree(context, manifest, tree, chosen, attempt, partial(indexes.add, folder, tree))
+            names = {keys.pack_of(key) for key in tree.pack_keys(manifest.host) if not is_large_chunks(key)}
+            packs = TreePacks(context, tree.name, tree.packs, identities)
+            _read_tree(context, tree, names, packs, chosen, attempt, partial(indexes.add, folder, tree))
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -138,19 +142,20 @@ def _read_details(blocks: Blocks, backup_id: str) -> None:
 
 def _read_tree(
     context: BackupContext,
-    manifest: Manifest,
     tree: TreePart,
+    names: Collection[str],
+    packs: TreePacks,
     chosen: set[str],
     attempt: Attempt,
     add_index: Callable[[ScratchIndex], None],
 ) -> None:
+    """Read the chosen objects of a tree. ``names`` are those of its tars, ``packs`` those that are known."""
     with ExitStack() as stack:
         found = stack.enter_context(closing(ScratchIndex(context)))
 
         def read_index(blocks: Blocks) -> None:
             found.store(blocks)
-            packs = {keys.pack_of(key) for key in tree.pack_keys(manifest.host)}
-            if _check_index(tree, packs, found.records()):
+            if _check_index(tree, names, found.records()):
                 found.sort()
 
         if tree.index is None or not attempt(tree.index, read_index):
@@ -159,14 +164,28 @@ def _read_tree(
         stack.pop_all()  # the files stay open for the next backup
         if tree.folders and tree.folders.key in chosen:
             attempt(tree.folders, partial(check_folders, records=found.records()))
+        # Before the tars that are put together from them, so that damage is recorded for the right pack.
+        chunks = [item for item in tree.packs if is_large_chunks(item.key)]
+        if not any(is_large_tar(item.key) and item.key in chosen for item in tree.packs):
+            chunks = [item for item in chunks if item.key in chosen]
+        sound = [attempt(item, partial(read_pack, item)) for item in chunks]
         for item in tree.packs:
-            if item.key in chosen:
-                name = keys.pack_of(item.key)
-                inside = (record for record in found.in_packs() if record.pack == name)
+            name = keys.pack_of(item.key)
+            if item.key not in chosen or name not in packs.names:
+                continue
+            inside = (record for record in found.in_packs() if record.pack == name)
+            if not is_large_tar(item.key):
                 attempt(item, partial(check_pack, records=inside))
+            elif all(sound):
+                attempt(item, partial(_check_large_tar, packs=packs, name=name, records=inside))
 
 
-def _check_index(tree: TreePart, packs: set[str], found: Iterator[Record]) -> bool:
+def _check_large_tar(index: Blocks, packs: TreePacks, name: str, records: Iterator[Record]) -> None:
+    """Put a tar of large files together, and compare its files with ``records`` of the index of the tree."""
+    check_pack(packs.joined(name, index), records)
+
+
+def _check_index(tree: TreePart, packs: Collection[str], found: Iterator[Record]) -> bool:
     """Check that the manifest names all packs (tar archives) that the index needs.
 
     Also check that both have the same numbers of files, folders and links. ``packs`` are the names of the

@@ -48,13 +48,14 @@ def read_database(
         convert(archive_of(context, part, read_dump_index(part, index, blocks), identities))
 
     indexes = [index for index in part.archives if index.key in chosen]
-    sound = [attempt(pack, partial(_read_pack, pack)) for pack in part.packs if indexes or pack.key in chosen]
+    sound = [attempt(pack, partial(read_pack, pack)) for pack in part.packs if indexes or pack.key in chosen]
     if all(sound):
         for index in indexes:
             attempt(index, partial(read_archive, index))
 
 
-def _read_pack(pack: StoredObject, blocks: Blocks) -> None:
+def read_pack(pack: StoredObject, blocks: Blocks) -> None:
+    """Read ``blocks``, the contents of a pack of chunks. Raises ``IntegrityError`` for another size."""
     size = 0
     with closing(blocks):
         for block in blocks:

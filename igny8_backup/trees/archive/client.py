@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from igny8_backup.trees.archive.packs import pack_name
 from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.tar.blocks import TarBlocks
-from igny8_backup.trees.worker_protocol import BLOCK, PROGRESS, Message, Worker, start_worker
+from igny8_backup.trees.worker_protocol import ASIDE, BLOCK, LAST, PROGRESS, Message, Worker, start_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Job:
     ``root`` is the root of the tree; packs (tars) are named after ``backup_id``. ``index`` and ``folders``
     are the paths of the files to write: the index, and the tar of folders and links. ``parent_index`` is the
     path of the index of the last backup, or empty. ``full``: store every file again. ``checksum``: compare
-    contents even if size, times and inode are the same. ``packs_to_rewrite`` are names of packs of earlier
+    contents even if size, times and inode are the same. ``large_in_chunks``: large files are in tars of their
+    own, not in packs. ``packs_to_rewrite`` are names of packs of earlier
     backups whose files are stored again. ``excluded`` are patterns (``Excludes``). ``exclude_caches``:
     exclude the contents of folders that ``CACHEDIR.TAG`` marks as caches. ``own`` are the names (escaped) of
     the folders in the root that hold data of restores and are not backed up.
@@ -37,6 +39,7 @@ class Job:
     parent_index: str = ""
     full: bool = False
     checksum: bool = False
+    large_in_chunks: bool = False
     packs_to_rewrite: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     exclude_caches: bool = False
@@ -64,6 +67,18 @@ class Report:
     newly_excluded: list[tuple[str, int, int, str]] = field(default_factory=list)
 
 
+class LargeTarsReceiver(Protocol):
+    """Receives the tars of large files, one after the other, while the packs are read."""
+
+    def add(self, block: bytes) -> None:
+        """Receive the next block of a tar."""
+        ...
+
+    def end_tar(self) -> None:
+        """Note the end of the tar. The next block begins a new one."""
+        ...
+
+
 @contextmanager
 def tree_reader() -> Iterator[TreeReader]:
     """Start an archive worker, which reads one tree. The worker is stopped at the end of the context."""
@@ -78,19 +93,26 @@ class TreeReader:
         self.report: Report
         self._worker = worker
         self._on_progress: Callable[[int, int], None]
+        self._large: LargeTarsReceiver | None
         self._message: Message
 
     def read(
-        self, job: Job, *, on_progress: Callable[[int, int], None] = lambda files, size: None
+        self,
+        job: Job,
+        *,
+        on_progress: Callable[[int, int], None] = lambda files, size: None,
+        large: LargeTarsReceiver | None = None,
     ) -> Generator[tuple[str, TarBlocks], None, None]:
         """Yield the name and the bytes of each new pack (tar of changed files); read each to its end.
 
-        ``on_progress`` is called with totals of files and bytes so far, unchanged files included. Once the
+        ``on_progress`` is called with totals of files and bytes so far, unchanged files included. ``large``
+        receives the tars of large files; it is needed if ``job`` says that they are not in packs. Once the
         generator is exhausted, the index and the folders' tar are written, and ``report`` is set. Raises
         ``FilesError`` for a folder that cannot be read or written, ``IntegrityError`` for a damaged parent
         index, ``ToolError`` if the worker fails.
         """
         self._on_progress = on_progress
+        self._large = large
         self._worker.begin(asdict(job))
         number = 0
         while self._receive().kind == BLOCK:
@@ -108,8 +130,20 @@ class TreeReader:
             self._receive()
 
     def _receive(self) -> Message:
-        """Return the worker's next message that is not about progress; pass the others to ``on_progress``."""
-        while (message := self._worker.receive()).kind == PROGRESS:
-            self._on_progress(message.first, message.second)
+        """Return the worker's next message about packs.
+
+        Messages about progress are passed to ``on_progress``, the tars of large files to ``large``.
+        """
+        while (message := self._worker.receive()).kind in (PROGRESS, ASIDE, LAST):
+            if message.kind == PROGRESS:
+                self._on_progress(message.first, message.second)
+            elif self._large is None:
+                raise RuntimeError("nobody receives the tars of large files")
+            elif message.kind == ASIDE:
+                block = bytes(self._worker.block(message))
+                self._worker.free(message)
+                self._large.add(block)
+            else:
+                self._large.end_tar()
         self._message = message
         return message

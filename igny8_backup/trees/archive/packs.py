@@ -7,7 +7,6 @@ of ``folders``, which holds empty folders, symlinks, hard links, and the modes a
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
@@ -18,8 +17,9 @@ from igny8_backup.trees.archive import reader
 from igny8_backup.trees.archive.comparison import ComparedWalk, Comparison, Found
 from igny8_backup.trees.archive.events import BATCH_FILES, Emit, EntryArchived, FileBatcher, Skipped
 from igny8_backup.trees.archive.folders import file_header, file_header_size
+from igny8_backup.trees.archive.large_tar import LARGE, LargeTars
+from igny8_backup.trees.archive.member import large_member
 from igny8_backup.trees.archive.reader import OpenedFile
-from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.index.lines import FileLines, Stored
 from igny8_backup.trees.model.facts import Facts
 from igny8_backup.trees.model.names import escape
@@ -44,6 +44,7 @@ class PackWriter:
     while the packs are read. Files that are unchanged since the backup in ``compared`` are not opened. A file
     that changes whenever it is read is stored at the size it had when it was opened, and reported as skipped.
     A file whose contents the backup in ``compared`` holds under another path is read, but not stored.
+    ``large`` receives the files of at least ``LARGE`` bytes; without it, they are in the packs as well.
     ``excluded``, ``exclude_caches`` and ``own`` say what is not backed up (see ``Scan``). ``scan`` creates
     the walk. ``limit`` is the size of a pack in bytes, ``ahead`` the number of files that are opened in
     advance. ``block_buffer`` returns ``BUFFER_SIZE`` bytes of memory for the next block; memory shared with
@@ -59,6 +60,7 @@ class PackWriter:
         backup_id: str,
         emit: Emit,
         compared: Comparison | None = None,
+        large: LargeTars | None = None,
         excluded: Excluded | None = None,
         exclude_caches: bool = False,
         own: Collection[bytes] = (),
@@ -73,6 +75,7 @@ class PackWriter:
         self._scan = scan(root, on_skip=self._skip, excluded=excluded, exclude_caches=exclude_caches, own=own)
         self._compared = ComparedWalk(self._scan, compared, on_skip=self._skip)
         self._batch = FileBatcher(emit, batch_files)
+        self._large = large
         self._limit = limit
         self._ahead = ahead
         self._block_buffer = block_buffer
@@ -104,6 +107,8 @@ class PackWriter:
                     if self._pack:
                         raise RuntimeError(f"the pack {self._pack} was not consumed")
                 self._compared.finish()
+                if self._large:
+                    self._large.finish()
             finally:
                 if self._next is not None:
                     os.close(self._next.fd)
@@ -134,8 +139,9 @@ class PackWriter:
     def _read(self, file: OpenedFile, buffer: Callable[[int], memoryview]) -> bool:
         """Read a file that may have changed, and return whether it must be stored.
 
-        Returns False, and closes the file, if its contents are the same as in the last backup or if it is
-        unreadable. A small file is read into the memory that ``buffer`` returns (see ``_next_file``).
+        Returns False, and closes the file, if its contents are the same as in the last backup, if it is
+        unreadable, or if it is in a tar of large files now. A small file is read into the memory that
+        ``buffer`` returns (see ``_next_file``).
         """
         must = False
         try:
@@ -153,6 +159,12 @@ class PackWriter:
         finally:
             if not must:
                 os.close(file.fd)
+        if must and self._large and file.size >= LARGE:
+            pack = self._large.begin_file(file.size)
+            with closing(self._store_large(file, pack)) as pieces:
+                for piece in pieces:
+                    self._large.add(piece)
+            return False
         return must
 
     def _tar(self, found: Generator[Found, None, None]) -> TarBlocks:
@@ -171,7 +183,7 @@ class PackWriter:
             if file.data is not None:
                 self._store_small(file, block)
             else:
-                with closing(self._store_large(file)) as pieces:
+                with closing(self._store_large(file, self._pack)) as pieces:
                     for piece in pieces:
                         block.add(piece)
                         if block.used >= BLOCK:
@@ -193,42 +205,21 @@ class PackWriter:
         self._batch.bytes += size
         self._archived(file, Stored(file.sha256, self._pack))
 
-    def _store_large(self, file: OpenedFile) -> Generator[bytes, None, None]:
-        """Yield a large file as a tar member, in pieces.
-
-        If the file shrinks meanwhile, zeros replace the missing bytes. A file that changes while it is read
-        is stored once more under the same name; a restore uses the later member.
-        """
+    def _store_large(self, file: OpenedFile, pack: str) -> Generator[bytes, None, None]:
+        """Yield a file of more than ``BLOCK`` bytes as a member of the tar ``pack``; close the file."""
         try:
-            for last in (False, True):
-                size = file.size
-                file.racy = reader.is_racy(file)
-                sha256 = hashlib.sha256()
-                yield file_header(file)
-                at = 0
-                while at < size:
-                    piece = reader.read_piece(file, at)
-                    sha256.update(piece)
-                    at += len(piece)
-                    self._batch.bytes += len(piece)
-                    yield piece
-                    if at < size:
-                        self._batch.report_progress()
-                yield ZEROS[: tar.padding(size)]
-                status = os.fstat(file.fd)
-                file.stable = reader.is_same(file, status)
-                if file.stable or last or file.error:
-                    break
-                self._batch.bytes -= size
-                file.update(status)
+            yield from large_member(file, self._count)
         finally:
             os.close(file.fd)
         if file.error:
             self._unreadable(file, file.error)
             return
-        file.sha256 = sha256.hexdigest()
-        self._archived(file, Stored(file.sha256, self._pack))
+        self._archived(file, Stored(file.sha256, pack))
         self._batch.flush()
+
+    def _count(self, size: int) -> None:
+        self._batch.bytes += size
+        self._batch.report_progress()
 
     def _archived(self, file: OpenedFile, stored: Stored) -> None:
         if not file.stable:

@@ -21,6 +21,7 @@ from igny8_backup.trees.archive.comparison import Comparison
 from igny8_backup.trees.archive.events import EntryArchived, Event, FilesArchived, Skipped
 from igny8_backup.trees.archive.folders import FoldersTar
 from igny8_backup.trees.archive.hash_client import Hashers
+from igny8_backup.trees.archive.large_tar import LargeTars
 from igny8_backup.trees.archive.newly_excluded import NewlyExcluded
 from igny8_backup.trees.archive.packs import PackWriter
 from igny8_backup.trees.index import index
@@ -31,7 +32,7 @@ from igny8_backup.trees.model.skips import NO_FAILURE
 from igny8_backup.trees.scan.excludes import Excludes
 from igny8_backup.trees.scan.scan_ahead import ScanAhead, start_scanner
 from igny8_backup.trees.tar import format as tar
-from igny8_backup.trees.worker_protocol import END, PROGRESS, Message, Parent, Worker, run
+from igny8_backup.trees.worker_protocol import ASIDE, END, LAST, PROGRESS, Message, Parent, Worker, run
 
 PROGRESS_FILES, PROGRESS_BYTES = 500, 4 << 20
 """Progress is sent whenever this number of files or bytes has been added."""
@@ -121,12 +122,18 @@ def _send_packs(job: Job, writer: EventWriter, parent: Parent, scanner: Worker |
     """Send all packs (tars) to the parent process; complete the report of ``writer``."""
     excluded = Excludes(job.excluded) if job.excluded else None
     newly_excluded = NewlyExcluded(job.root, excluded, exclude_caches=job.exclude_caches)
+    large = LargeTars(
+        job.backup_id,
+        send=partial(parent.sender.send_aside, announce=lambda *block: parent.send(Message(ASIDE, *block))),
+        end=lambda: parent.send(Message(LAST)),
+    )
     with _comparison(job, newly_excluded) as compared:
         tree = PackWriter(
             Path(job.root),
             backup_id=job.backup_id,
             emit=writer,
             compared=compared,
+            large=large if job.large_in_chunks else None,
             excluded=excluded,
             exclude_caches=job.exclude_caches,
             own=frozenset(map(unescape, job.own)),

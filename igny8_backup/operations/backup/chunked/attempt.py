@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -12,8 +12,8 @@ from threading import Lock
 from igny8_backup.chunks import cutter, full_tries, try_log
 from igny8_backup.chunks.chunk_map import PLACE, SCHEMA, MapHeader, MapPack
 from igny8_backup.chunks.cutter import Cutter
-from igny8_backup.chunks.locations import DIGEST_BYTES, Location
-from igny8_backup.chunks.map_writer import MapWriter
+from igny8_backup.chunks.locations import Location
+from igny8_backup.chunks.map_writer import MapWriter, renumbered
 from igny8_backup.chunks.runs import Index
 from igny8_backup.chunks.try_log import TryHeader, TryLog
 from igny8_backup.chunks.writer import ArchiveWriter
@@ -161,7 +161,7 @@ class Attempt:
             placement=self.placement,
         )
         of_full = {number for number, pack in enumerate(packs) if pack.of_full}
-        entries = _renumbered(plan.chunk_map.entries(), new_numbers) if plan.chunk_map else ()
+        entries = renumbered(plan.chunk_map.entries(), new_numbers) if plan.chunk_map else ()
         self._map.write(map_path(context, self._alias), header, entries, of_full)
 
     def forget(self) -> None:
@@ -238,11 +238,3 @@ class Attempt:
             of_full=earlier.of_full if earlier else self.plan.kind == FULL,
             written=self.written.get(pack.key, ""),
         )
-
-
-def _renumbered(entries: Iterable[bytes], numbers: Sequence[int | None]) -> Iterator[bytes]:
-    """Change pack numbers in the entries of a map to ``numbers[old]``; omit entries that get ``None``."""
-    for entry in entries:
-        old, offset, length = PLACE.unpack_from(entry, DIGEST_BYTES)
-        if old < len(numbers) and (number := numbers[old]) is not None:
-            yield entry[:DIGEST_BYTES] + PLACE.pack(number, offset, length)

@@ -19,8 +19,19 @@ from igny8_backup.formats import keys, records
 from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.operations.context import BackupContext
 
-SCHEMA = 2
-UPGRADES: records.Upgrades = {1: lambda old: {**old, "live_bytes": old["living"]}}
+SCHEMA = 3
+UPGRADES: records.Upgrades = {
+    1: lambda old: {**old, "live_bytes": old["living"]},
+    2: lambda old: {**old, "large": {}},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeTar:
+    """A tar of large files: its size in bytes, and the names of the packs of chunks that make it up."""
+
+    bytes: int
+    packs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class LocalIndex:
     ``recipients`` are the public keys to which the backup is encrypted; ``live_bytes`` maps each pack (tar
     archive of files) to the number of its bytes that the backup needs; ``sha256`` is the digest of the index.
     ``lists`` maps the keys of the lists in storage that describe these packs to the digests of the lists; it
-    is empty if an earlier release made the backup.
+    is empty if an earlier release made the backup. ``large`` are the tars of large files, by name.
     """
 
     schema: int
@@ -39,6 +50,7 @@ class LocalIndex:
     live_bytes: dict[str, int]
     sha256: str
     lists: dict[str, str] = field(default_factory=dict)
+    large: dict[str, LargeTar] = field(default_factory=dict)
 
 
 def index_folder(context: BackupContext, tree: str) -> Path:
@@ -66,15 +78,22 @@ def find_local_index(context: BackupContext, manifest: Manifest, part: TreePart)
 
 
 def save_local_index(
-    context: BackupContext, tree: str, backup_id: str, index: Path, live_bytes: Mapping[str, int], sha256: str
+    context: BackupContext,
+    tree: str,
+    backup_id: str,
+    index: Path,
+    live_bytes: Mapping[str, int],
+    sha256: str,
+    large: Mapping[str, LargeTar],
 ) -> None:
     """Move the file ``index`` (the file list of a tree) to the local indexes, and write its metadata.
 
     ``index`` must be on the filesystem of ``STATE_DIR``; ``sha256`` is its digest. ``live_bytes``: for each
-    pack (tar), the number of bytes in it that the backup needs. Raises ``OSError``.
+    pack (tar), the number of bytes in it that the backup needs. ``large`` are the tars of large files. Raises
+    ``OSError``.
     """
     recipients = tuple(context.codec.recipients)
-    local = LocalIndex(SCHEMA, backup_id, recipients, dict(live_bytes), sha256)
+    local = LocalIndex(SCHEMA, backup_id, recipients, dict(live_bytes), sha256, large=dict(large))
     place = index_folder(context, tree) / backup_id
     with open(index, "rb") as file:
         sync(file.fileno())  # after a power failure the index could be empty otherwise

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igny8_backup.formats import keys
+from igny8_backup.formats.chunked import is_large_chunks
 from igny8_backup.formats.manifest import COMPLETE, TreePart
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.context import BackupContext
 
@@ -33,13 +35,16 @@ class ParentBackup:
 
     ``index`` is the local list of the files in that backup. ``packs_to_rewrite`` are packs (tar archives)
     that are damaged, or that contain few files that are still needed. The needed files in them are stored
-    again although they have not changed. ``damaged_packs`` is the number of damaged packs.
+    again although they have not changed. ``damaged_packs`` is the number of damaged packs. ``local``
+    is the metadata of the index. ``chunk_packs`` are the undamaged packs of chunks of large files, by name.
     """
 
     backup_id: str
     index: Path
     part: TreePart
     packs_to_rewrite: frozenset[str]
+    local: local_index.LocalIndex
+    chunk_packs: Mapping[str, StoredObject]
     damaged_packs: int = 0
 
 
@@ -93,10 +98,25 @@ def find_parent_backup(
         elif any(stored.get(pack.key) != pack.stored_bytes for pack in part.packs):
             reason = f"storage no longer has all the packs (tar archives) of {path.stem}"
         else:
-            broken = {keys.pack_of(pack.key) for pack in part.packs if pack.key in damaged}
-            rewrite = packs_to_rewrite(part, local.live_bytes) | broken
-            return ParentBackup(path.stem, path, part, rewrite, len(broken)), ""
+            return _parent_backup(path, part, local, damaged), ""
     return None, reason
+
+
+def _parent_backup(
+    path: Path, part: TreePart, local: local_index.LocalIndex, damaged: Collection[str]
+) -> ParentBackup:
+    broken = {keys.pack_of(pack.key) for pack in part.packs if pack.key in damaged}
+    chunks = {keys.pack_of(pack.key): pack for pack in part.packs if is_large_chunks(pack.key)}
+    hurt = {tar for tar in local.large if not broken.isdisjoint(local.large[tar].packs)}
+    return ParentBackup(
+        backup_id=path.stem,
+        index=path,
+        part=part,
+        packs_to_rewrite=packs_to_rewrite(part, local) | (broken - chunks.keys()) | hurt,
+        local=local,
+        chunk_packs={name: pack for name, pack in chunks.items() if name not in broken},
+        damaged_packs=len(broken),
+    )
 
 
 def full_runs(context: BackupContext, tree: str) -> int:
@@ -115,15 +135,18 @@ def full_runs(context: BackupContext, tree: str) -> int:
     return count
 
 
-def packs_to_rewrite(part: TreePart, live_bytes: Mapping[str, int]) -> frozenset[str]:
+def packs_to_rewrite(part: TreePart, local: local_index.LocalIndex) -> frozenset[str]:
     """Choose the packs (tar archives) to replace: the next backup stores their live files again.
 
-    Live files are those that the backup needs; ``live_bytes`` maps each pack to the bytes of its live files.
-    Packs whose share of live bytes is below ``MOSTLY_DEAD`` are chosen first, the smallest share first. If
-    more than ``MAX_PACKS`` packs are left, those with the fewest live bytes are chosen too. All chosen packs
-    together have at most ``REWRITE_LIMIT`` live bytes. The old packs can be deleted later.
+    Live files are those that the backup needs; ``local``, the metadata of its local index, has the number of
+    their bytes in each pack. Packs of chunks are not chosen, but the tars of large files are. Packs whose
+    share of live bytes is below ``MOSTLY_DEAD`` are chosen first, the smallest share first. If more than
+    ``MAX_PACKS`` packs are left, those with the fewest live bytes are chosen too. All chosen packs together
+    have at most ``REWRITE_LIMIT`` live bytes. The old packs can be deleted later.
     """
-    sizes = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.packs}
+    live_bytes = local.live_bytes
+    sizes = {keys.pack_of(pack.key): pack.raw_bytes for pack in part.packs if not is_large_chunks(pack.key)}
+    sizes |= {tar: found.bytes for tar, found in local.large.items() if tar in sizes}
     share = {name: live_bytes.get(name, 0) / max(size, 1) for name, size in sizes.items()}
     candidates = sorted((name for name in sizes if share[name] < MOSTLY_DEAD), key=lambda name: share[name])
     too_many = len(sizes) - len(candidates) - MAX_PACKS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from igny8_backup.operations.backup.trees.exclusions import (
     note_lookalikes,
     note_newly_excluded,
 )
+from igny8_backup.operations.backup.trees.large_files import LargeFiles, large_in_chunks
 from igny8_backup.operations.backup.trees.mounts import note_changed_mounts, remember_mounts
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.progress import RunObserver
@@ -70,12 +71,19 @@ def backup_tree(
         files, size = files_now, size_now
 
     new_packs: list[StoredObject] = []
-    with _work_folder(local_index.index_folder(context, part.name)) as folder, tree_reader() as reader:
+    with (
+        _work_folder(local_index.index_folder(context, part.name)) as folder,
+        tree_reader() as reader,
+        ExitStack() as stack,
+    ):
         parent, compared = _find_parent(context, part.name, request, observer, sizes)
         own = kept_in(context, root)
         note_lookalikes(context, part.name, root, own)
         mounts = note_changed_mounts(context, part.name, root)
         observer.waiting_for("the files")
+        large = None
+        if large_in_chunks(context, part.name):
+            large = stack.enter_context(LargeFiles(context, part.name, backup_id, parent))
         job = Job(
             root=str(root),
             backup_id=backup_id,
@@ -84,18 +92,30 @@ def backup_tree(
             parent_index=str(compared or ""),
             full=parent is None,
             checksum=request.checksum,
+            large_in_chunks=large is not None,
             packs_to_rewrite=tuple(parent.packs_to_rewrite) if parent else (),
             excluded=config.patterns_of(part.name),
             exclude_caches=part.name in config.exclude_caches,
             own=tuple(map(escape, own)),
         )
-        for name, blocks in reader.read(job, on_progress=report_progress):
+        for name, blocks in reader.read(job, on_progress=report_progress, large=large):
             key = keys.pack_key(config.host, part.name, name, suffix)
             # Not counted here: report_progress counts unchanged files as well.
             pack = observer.monitor(blocks, source="the files", sink="the storage", counted=False)
             new_packs.append(context.upload(key, codec=codec).send(pack))
         observer.waiting_for("the storage")
         report = reader.report
+        tars = (
+            {}
+            if parent is None
+            else {name: tar for name, tar in parent.local.large.items() if name in report.live_bytes}
+        )
+        if large:
+            new_packs += large.store_indexes()
+            tars |= large.tars
+        chunk_packs = {pack for tar in tars.values() for pack in tar.packs}
+        if large:
+            large.save_map(chunk_packs)
         folders_key = keys.folders_key(backup_id, part.name, suffix)
         folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
             from_file(job.folders), folder
@@ -106,12 +126,13 @@ def backup_tree(
             raw_index.watch(from_file(job.index)), folder
         )
         local_index.save_local_index(
-            context, part.name, backup_id, Path(job.index), report.live_bytes, raw_index.sha256
+            context, part.name, backup_id, Path(job.index), report.live_bytes, raw_index.sha256, tars
         )
         remember_mounts(context, part.name, mounts)
         local_index.remove_other_indexes(context, part.name, {backup_id, parent.backup_id if parent else ""})
     parent_packs = parent.part.packs if parent else ()
-    still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in report.live_bytes]
+    needed = report.live_bytes.keys() | chunk_packs
+    still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in needed]
     done = replace(
         part,
         state=COMPLETE,

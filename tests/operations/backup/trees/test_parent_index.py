@@ -11,7 +11,7 @@ from igny8_backup.formats.manifest import TreePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.trees.local_index import index_folder
+from igny8_backup.operations.backup.trees.local_index import SCHEMA, LargeTar, LocalIndex, index_folder
 from igny8_backup.operations.backup.trees.parent_index import (
     MAX_PACKS,
     REWRITE_LIMIT,
@@ -74,14 +74,38 @@ def test_packs_to_rewrite_mostly_dead_packs_are_chosen() -> None:
     def names(*numbers: int) -> set[str]:
         return {f"20261122T021500Z-7f3a9c-{n:04}" for n in numbers}
 
-    def live_bytes(*sizes: int) -> dict[str, int]:
-        return dict(zip(sorted(names(*range(len(sizes)))), sizes, strict=True))
+    def live(*sizes: int, large: dict[str, LargeTar] | None = None) -> LocalIndex:
+        live_bytes = dict(zip(sorted(names(*range(len(sizes)))), sizes, strict=True))
+        return LocalIndex(SCHEMA, "20261122T021500Z-7f3a9c", (), live_bytes, "", large=large or {})
 
-    assert packs_to_rewrite(part(100, 100, 100), live_bytes(100, 49, 50)) == names(1)
+    assert packs_to_rewrite(part(100, 100, 100), live(100, 49, 50)) == names(1)
     # The deadest first, as much as fits.
     large = REWRITE_LIMIT * 3
-    assert packs_to_rewrite(part(large, large), live_bytes(REWRITE_LIMIT, REWRITE_LIMIT - 1)) == names(1)
+    assert packs_to_rewrite(part(large, large), live(REWRITE_LIMIT, REWRITE_LIMIT - 1)) == names(1)
     # Of too many the smallest.
     many = [1000] * MAX_PACKS
-    assert packs_to_rewrite(part(*many, 10, 20), live_bytes(*many, 10, 20)) == names(MAX_PACKS, MAX_PACKS + 1)
-    assert packs_to_rewrite(part(*many), live_bytes(*many)) == set()
+    assert packs_to_rewrite(part(*many, 10, 20), live(*many, 10, 20)) == names(MAX_PACKS, MAX_PACKS + 1)
+    assert packs_to_rewrite(part(*many), live(*many)) == set()
+
+
+def test_packs_to_rewrite_large_tars_count_by_their_own_size() -> None:
+    """The object of a tar of large files is only its index; packs of chunks hold nothing by themselves."""
+    tar, chunks = (f"20261122T021500Z-7f3a9c-{number}" for number in (400_001, 500_001))
+    stored = tuple(
+        StoredObject(
+            key=f"packs/h/t/{name}.{suffix}.zst",
+            stored_bytes=1,
+            raw_bytes=size,
+            sha256="0" * 64,
+            codecs=("zstd",),
+        )
+        for name, suffix, size in ((tar, "runs", 10), (chunks, "chunks", 8000))
+    )
+    part = TreePart(name="t", role="sites", state="complete", started=None, finished=None, packs=stored)  # type: ignore[arg-type]  # not read
+
+    def local(live: int) -> LocalIndex:
+        large = {tar: LargeTar(bytes=10_000, packs=(chunks,))}
+        return LocalIndex(SCHEMA, "20261122T021500Z-7f3a9c", (), {tar: live}, "", large=large)
+
+    assert packs_to_rewrite(part, local(5000)) == set()
+    assert packs_to_rewrite(part, local(4999)) == {tar}
