@@ -17,11 +17,13 @@ SITES = {QUICK: 600, FULL: 120_000}
 EMPTY = {QUICK: 3000, FULL: 1_000_000}
 CHAINS = {QUICK: 2, FULL: 200}
 LARGE = {QUICK: 48 << 20, FULL: 16 << 30}
+LOG = {QUICK: 48 << 20, FULL: 139 * 10**6}
 DEPTH = 200
 _MTIME = 1_600_000_000
 _FILES_A_FOLDER = 500
 _FILES_A_SITE = 300
 _PIECE = 1 << 20
+_PLACES, _PAGE = 20, 4096
 
 Found = dict[str, tuple[str, int, int]]
 """For each path: the SHA-256 of a file, the mode and, for a file, the time in seconds."""
@@ -82,6 +84,10 @@ def _make_large(root: Path, scale: str) -> None:
     _append(root / "large.log", LARGE[scale], 0)
 
 
+def _make_log(root: Path, scale: str) -> None:
+    _append(root / "large.log", LOG[scale], 0)
+
+
 def _touch(root: Path, number: int) -> None:
     for path in _files(root):
         os.utime(path, (_MTIME + number, _MTIME + number))
@@ -100,6 +106,16 @@ def _rename(root: Path, number: int) -> None:
 def _grow(root: Path, number: int) -> None:
     path = root / "large.log"
     _append(path, path.stat().st_size // 32, number)
+
+
+def _edit(root: Path, number: int) -> None:
+    """Change twenty places of a large file, as a database in a file does."""
+    choose = generator("places", number)
+    with (root / "large.log").open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        for _ in range(_PLACES):
+            file.seek(choose.randrange(size // _PAGE) * _PAGE)
+            file.write(choose.randbytes(_PAGE))
 
 
 def _files(root: Path) -> list[Path]:
@@ -141,6 +157,15 @@ CASES = (
             ("One large file, touched", _touch),
             ("One large file that grew by 3 %", _grow),
             ("One large file, renamed", _rename),  # the last change: the others need its name
+        ),
+    ),
+    Case(
+        key="log",
+        title="A log of 139 MB",
+        make=_make_log,
+        changes=(
+            ("A log of 139 MB that grew by 3 %", _grow),
+            ("A file of 139 MB changed in 20 places", _edit),
         ),
     ),
     Case(

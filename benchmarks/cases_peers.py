@@ -34,7 +34,12 @@ class CasePeer(Peer):
 
 
 class OursCase(Ours, CasePeer):
+    note = "`CHUNKED_TREES`"
     verifying = "`verify_backup --depth content`"
+
+    def __init__(self, project: Project, root: Path, files: FilesCheck) -> None:
+        super().__init__(project, root, files)
+        project.environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.chunk_settings"
 
     def extract(self, target: Path, name: str = "") -> Pipeline:
         words: list[str | Path] = ["extract_backup", self._id(), "--only", "sites-data"]
