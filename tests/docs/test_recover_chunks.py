@@ -1,15 +1,16 @@
-"""The page "Recover a dump in chunks by hand" works as written, after the steps of "Recover by hand"."""
+"""The page "Recover from chunks by hand" works as written, after the steps of "Recover by hand"."""
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
 import pytest
 
 from igny8_backup.chunks.cutter import compiled_version
-from tests.docs.pages import blocks, page
-from tests.docs.test_recovery_by_hand import rows, run, script, tools
+from tests.docs.pages import blocks, page, section
+from tests.docs.test_recovery_by_hand import make_odd, rows, run, script, tools, tree
 from tests.management.commands import Command, run_many
 from tests.services.project import Project
 
@@ -18,15 +19,50 @@ pytestmark = [
     pytest.mark.services,
     pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed"),
 ]
+MIB = 1 << 20
 
 
-def with_chunks(text: str) -> str:
-    """Return the script of "Recover by hand", with the blocks of the other page where it refers to that."""
-    other = "\n".join(blocks(page("how-to/recover-a-dump-in-chunks"), "sh"))
+def blocks_below(*headings: str) -> str:
+    """Return the blocks below the headings of the page as one script."""
+    text = page("how-to/recover-from-chunks")
+    return "\n".join(block for heading in headings for block in blocks(section(text, heading), "sh"))
+
+
+def with_dump(text: str) -> str:
+    """Return steps 1 to 6 of the script of "Recover by hand", with the blocks about dumps in chunks."""
+    other = blocks_below("## Put an archive together", "## A dump")
     whole = r'(?ms)^open_object "backups/\$ID/db/\$ALIAS\.dump.*?command="ANALYZE"$'
     text, found = re.subn(whole, lambda match: other, text)
     assert found == 1
     return text[: text.index("\nTREE=")]
+
+
+def with_large_files(text: str) -> str:
+    """Return the script of "Recover by hand" without step 6, with the blocks about large files."""
+    other = blocks_below("## Put an archive together", "## The large files of a tree")
+    before, found, after = text.partition("\nopen_pack() {")
+    assert found
+    before = before[: before.index("\nALIAS=")] + before[before.index("\nTREE=") :]
+    return f"{before}\n{other}{found}{after}"
+
+
+def write_large(root: Path) -> None:
+    """Write large files: a log, a database file, and one that is renamed later; and a smaller one."""
+    data = random.Random(18)
+    for name, size in (("by hand/a.log", 14), ("shop.sqlite3", 12), ("video.mp4", 9), ("small.bin", 3)):
+        (root / name).write_bytes(data.randbytes(size * MIB))
+
+
+def change_large(root: Path) -> None:
+    """Append to the log, change a place in the database file, rename and touch the others."""
+    data = random.Random(19)
+    with (root / "by hand/a.log").open("ab") as log:
+        log.write(data.randbytes(100_000))
+    with (root / "shop.sqlite3").open("r+b") as database:
+        database.seek(5 * MIB)
+        database.write(data.randbytes(4096))
+    (root / "video.mp4").rename(root / "by hand" / "old video\n.mp4")
+    (root / "small.bin").chmod(0o600)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -51,7 +87,42 @@ def test_pages_commands_restore_an_incremental_dump(project: Project, tmp_path: 
         "TREE": "none",
         "TARGET": "/none",
     }
-    done = run(project, with_chunks(script(values)), tmp_path)
+    done = run(project, with_dump(script(values)), tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert done.stdout.count("The dump is as it was stored") == jobs
+    assert done.stdout.count(" is as it was stored: ") == jobs
     assert rows(project, recovered) == before
+
+
+def test_pages_commands_restore_large_files_of_an_incremental_backup(
+    project: Project, tmp_path: Path
+) -> None:
+    tools(project)
+    project.seed_small()
+    make_odd(project.sites)
+    write_large(project.sites)
+    backup = Command(["backup_sites", "sites-data", "--json"], {"CHUNKED_TREES": ["sites-data"]})
+    first = run_many(project, backup)[0].ended(0).json["manifest"]
+    change_large(project.sites)
+    (made,) = run_many(project, backup)
+    second = made.ended(0).json["manifest"]
+    packs = [pack for pack in second["trees"][0]["packs"] if ".chunks." in pack["key"]]
+    old = [pack for pack in packs if first["id"] in pack["key"]]
+    new = sum(pack["stored_bytes"] for pack in packs if second["id"] in pack["key"])
+    assert old and 100_000 < new < 3 * MIB, "the second backup needs chunks of both"
+    before = tree(project.sites)
+    values = {
+        "STORAGE": str(project.storage / "igny8"),
+        "IDENTITY": str(project.identity),
+        "WORK": str(tmp_path / "work"),
+        "ID": second["id"],
+        "ALIAS": "none",
+        "DATABASE": "none",
+        "TREE": "sites-data",
+        "TARGET": str(tmp_path / "recovered"),
+    }
+    done = run(project, with_large_files(script(values)), tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "All packs are tars" not in done.stdout
+    assert done.stdout.count(" is as it was stored: ") == 2, "a tar of each backup"
+    assert tree(tmp_path / "recovered") == before
+    assert f"{len(before)} things are as they were, 0 are not" in done.stdout

@@ -27,6 +27,7 @@ from igny8_backup.formats import (
 from igny8_backup.formats.documents import annotations as notes
 from igny8_backup.formats.documents import claims, copy_document, retirement, run_record, spot_check
 from igny8_backup.formats.packed import PackedPart
+from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.history import seen, storage_memory, table_counts
 from igny8_backup.operations.rotate import journal as rotation
 from igny8_backup.operations.verify import older_packs
@@ -60,6 +61,8 @@ DATACLASSES = {
     "TryHeader": try_log.TryHeader,
     "FullTries": full_tries.FullTries,
     "LastShare": older_packs.LastShare,
+    "LocalIndex": local_index.LocalIndex,
+    "LargeTar": local_index.LargeTar,
     "Expected": comparison.Expected,
     "Baseline": comparison.Baseline,
     "Details fields": details.Details,
