@@ -51,8 +51,9 @@ def read_manifest(data: bytes, backup_id: str) -> Manifest:
 
 
 def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: str) -> None:
-    """Check the keys of the packs of a part: their form, and that none occurs twice.
+    """Check the keys of the packs of a part: their form, and that no two packs have the same name.
 
+    Indexes refer to packs by their names, so a name must stand for one object.
     Raises ``IntegrityError``.
     """
     kinds = keys.TREE_PACKS if isinstance(part, TreePart) else {"chunk"}
@@ -62,7 +63,7 @@ def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: s
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged="Nothing was changed.") from None
     if wrong := next((key for key in found if not _is_of_kind(key, kinds)), None):
         raise IntegrityError(f"{name} names the object {wrong!r}, which the backup cannot have.")
-    if len(set(found)) < len(found):
+    if len(set(map(keys.pack_of, found))) < len(found):
         raise IntegrityError(f"{name} names a pack of {part.describe()} twice.")
 
 

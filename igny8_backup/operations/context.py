@@ -58,8 +58,9 @@ class BackupContext:
     to ``own_store``: the project's own storage, or ``store`` if the operation changes backups there. ``wait``
     is how many seconds to wait for the lock of another run. ``accept`` says which unsafe backups may be read.
     ``shortfalls`` collects failed helper steps. ``reopen`` opens ``own_store`` again, for the thread that
-    renews the lock in the storage; without ``reopen``, that lock soon expires. ``lists`` reads and caches
-    lists. Objects that are missing or damaged in ``store`` are read from the storages ``spares``.
+    renews the lock in the storage; without ``reopen``, that lock soon expires. ``again`` opens ``store``
+    again, for a thread that stores objects. ``lists`` reads and caches lists. Objects that are missing or
+    damaged in ``store`` are read from the storages ``spares``.
     """
 
     config: Config
@@ -73,6 +74,7 @@ class BackupContext:
     accept: Accept = Accept()
     shortfalls: Shortfalls = field(default_factory=Shortfalls, compare=False)
     reopen: Callable[[], AbstractContextManager[Store]] | None = None
+    again: Callable[[], AbstractContextManager[Store]] | None = None
     alias: str = STORAGE_ALIAS
     spares: Spares = NO_SPARES
     lists: Lists = field(default_factory=Lists, repr=False, compare=False)
@@ -244,5 +246,5 @@ def open_context(
         config = config.at_storage(storage_alias)
         made = BackupContext(config, store, found.own, codec, shown, clock, token, wait, accept)
         spares = Spares.of(config, storage_alias, shown.note) if healing and not as_of else NO_SPARES
-        lists = Lists(spares.readers)
-        yield replace(made, reopen=found.reopen, alias=storage_alias, spares=spares, lists=lists)
+        made = replace(made, alias=storage_alias, spares=spares, lists=Lists(spares.readers))
+        yield replace(made, reopen=found.reopen, again=found.again)

@@ -24,12 +24,14 @@ from igny8_backup.streams.rate import RateLimit
 class Stores:
     """The storage to work on (``store``), and the one to which the locks belong (``own``).
 
-    ``reopen`` opens ``own`` a second time, for another thread.
+    ``reopen`` opens ``own`` a second time, for the thread that renews the lock. ``again`` opens ``store`` a
+    second time, for a thread that stores objects.
     """
 
     store: Store
     own: Store
     reopen: Callable[[], AbstractContextManager[Store]]
+    again: Callable[[], AbstractContextManager[Store]]
 
 
 @dataclass(frozen=True)
@@ -100,4 +102,13 @@ def open_stores(
             if not isinstance(home, Problem):
                 own, owner = stack.enter_context(open_store(home, config.prefix, retry())), STORAGE_ALIAS
         store.rate = RateLimit(config.max_upload_rate)
-        yield Stores(store, own, lambda: open_store(preconditions.new_storage(config, owner), config.prefix))
+
+        def reopen() -> Store:
+            return open_store(preconditions.new_storage(config, owner), config.prefix)
+
+        def again() -> Store:
+            opened = open_store(preconditions.new_storage(config, alias), config.prefix, retry(), lock)
+            opened.rate = store.rate
+            return opened
+
+        yield Stores(store, own, reopen, again)

@@ -19,10 +19,13 @@ class OptionalMethods:
 
     parallel_reads = False
     """Whether several threads may call ``open`` at the same time. Other methods must not run in parallel,
-    except those of ``parallel_lists``."""
+    except those of ``parallel_lists`` and ``parallel_puts``."""
 
     parallel_lists = False
     """Whether several threads may call ``list`` and ``list_level`` at the same time."""
+
+    parallel_puts = False
+    """Whether several threads may call ``put`` at the same time, with different keys."""
 
     rate: RateLimit = UNLIMITED
     """The limit of the bytes per second that are sent. The store does not apply it: code that sends a large

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, RLock
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage
@@ -27,3 +30,47 @@ class KeepsManifests(FileSystemStorage):
 
     def delete(self, name: str) -> Any:
         return None if name.endswith("manifest.json") else super().delete(name)
+
+
+class OneThreadOnly(FileSystemStorage):
+    """An object of this class must not be used by two threads at the same time, like one SFTP connection."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._user = RLock()
+
+    def save(self, *args: Any, **options: Any) -> str:
+        with self._alone():
+            return super().save(*args, **options)
+
+    def exists(self, name: str) -> bool:
+        with self._alone():
+            return super().exists(name)
+
+    def delete(self, name: str) -> Any:
+        with self._alone():
+            return super().delete(name)
+
+    def size(self, name: str) -> int:
+        with self._alone():
+            return super().size(name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._user.acquire(blocking=False):
+            raise RuntimeError("two threads use one connection")
+        try:
+            yield
+        finally:
+            self._user.release()
+
+
+class Blocked(FileSystemStorage):
+    """Stores packs of chunks only once ``until`` is set."""
+
+    until: Event
+
+    def save(self, name: str | None, *args: Any, **options: Any) -> str:
+        if ".chunks." in str(name):
+            assert type(self).until.wait(60)
+        return super().save(name, *args, **options)

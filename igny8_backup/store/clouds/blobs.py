@@ -55,6 +55,7 @@ class BlobStore(Store):
     """
 
     parallel_reads = True
+    parallel_puts = True
     streams_again = True
     part = PART
 

@@ -42,6 +42,7 @@ class LocalStore(Store):
     """
 
     parallel_reads = True
+    parallel_puts = True
     streams_again = True
 
     def __init__(self, storage: FileSystemStorage, prefix: str, retry: Retry | None = None) -> None:

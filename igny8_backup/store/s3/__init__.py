@@ -54,6 +54,7 @@ class S3Store(Store):
 
     parallel_reads = True
     parallel_lists = True
+    parallel_puts = True
     streams_again = True
     largest_file = 256 << 20
     """Size in bytes of the largest file that is sent in one request.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from queue import Queue
@@ -33,6 +33,7 @@ from igny8_backup.formats.chunked import (
     large_tar_name,
 )
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.operations.backup.thread_context import context_for_thread
 from igny8_backup.operations.backup.trees.local_index import LargeTar, index_folder
 from igny8_backup.operations.backup.trees.parent_index import ParentBackup
 from igny8_backup.operations.context import BackupContext
@@ -72,17 +73,24 @@ class LargeFiles:
 
     Use it as a context manager. Chunks that ``parent`` has, the backup with which the tree is compared, are
     not stored again. Without it, all chunks are stored. A thread cuts, hashes and stores the chunks. Its
-    errors, such as ``StorageError``, are raised by the next call of a method.
+    errors, such as ``StorageError``, are raised by the next call of a method. ``waiting_for`` is called when
+    the tree is not read because the storage takes long, and when it is read again.
     """
 
     def __init__(
-        self, context: BackupContext, tree: str, backup_id: str, parent: ParentBackup | None
+        self,
+        context: BackupContext,
+        tree: str,
+        backup_id: str,
+        parent: ParentBackup | None,
+        waiting_for: Callable[[str], None] = lambda party: None,
     ) -> None:
         self.tars: dict[str, LargeTar] = {}
         """The tars that this run has stored, by name."""
         self._context = context
         self._tree = tree
         self._id = backup_id
+        self._waiting_for = waiting_for
         # The compressor of the ordinary packs runs at the same time. More threads would need more memory.
         self._codec = replace(context.files_codec, workers=0)
         self._folder = index_folder(context, tree)
@@ -95,6 +103,7 @@ class LargeFiles:
         self._stack = ExitStack()
         self._earlier: ChunkMap | None = None
         self._map: MapWriter
+        self._of_thread: BackupContext
         self._key: bytes
         self._seed: int
         self._average: int
@@ -115,6 +124,7 @@ class LargeFiles:
             self._seed = 1 + secrets.randbelow(cutter.SEED_LIMIT - 1)
         self._average = max(AVERAGE, cutter.suitable_average(self._size, average))
         self._map = self._stack.enter_context(MapWriter(self._folder))
+        self._of_thread = self._stack.enter_context(context_for_thread(self._context))
         self._pool = self._stack.enter_context(ThreadPoolExecutor(1, "igny8-backup-large"))
         return self
 
@@ -131,18 +141,26 @@ class LargeFiles:
             self._writing = self._pool.submit(self._write)
         if self._failed.is_set():
             self.end_tar()
-        self._queue.put(block)
+        with self._waiting():
+            self._queue.put(block)
 
     def end_tar(self) -> None:
         """End the tar, and wait until its chunks are stored."""
         if self._writing is None:
             return
-        self._queue.put(None)
-        writing, self._writing = self._writing, None
-        index = writing.result()
+        with self._waiting():
+            self._queue.put(None)
+            writing, self._writing = self._writing, None
+            index = writing.result()
         name = large_tar_name(self._id, len(self.tars) + 1)
         self.tars[name] = LargeTar(bytes=index.header.bytes, packs=index.header.packs)
         self._indexes[name] = index
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waiting_for("the storage")
+        yield
+        self._waiting_for("the files")
 
     def store_indexes(self) -> list[StoredObject]:
         """Store the index of each tar. Return these objects, and the packs of chunks that were stored."""
@@ -213,15 +231,15 @@ class LargeFiles:
 
     def _write(self) -> Index:
         """In the thread: store the chunks of one tar, and return its index."""
-        writer = ArchiveWriter(
-            Cutter(self._cutter(), self._seed),
-            self._key,
-            find=self._find,
-            new_name=self._new_name,
-            store=self._store,
-            record=self._record,
-        )
         try:
+            writer = ArchiveWriter(
+                Cutter(self._cutter(), self._seed),
+                self._key,
+                find=self._find,
+                new_name=self._new_name,
+                store=self._store,
+                record=self._record,
+            )
             return writer.write(self._blocks())
         except BaseException:
             self._failed.set()
@@ -249,7 +267,7 @@ class LargeFiles:
 
     def _store(self, name: str, contents: Blocks) -> None:
         key = large_chunks_key(self._context.config.host, self._tree, name, self._codec.suffix)
-        self._new[name] = self._context.upload(key, codec=self._codec).send(contents)
+        self._new[name] = self._of_thread.upload(key, codec=self._codec).send(contents)
 
     def _record(self, digest: bytes, location: Location) -> None:
         number = self._numbers.setdefault(location.pack, len(self._numbers))

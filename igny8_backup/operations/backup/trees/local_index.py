@@ -122,12 +122,13 @@ def record_lists(context: BackupContext, part: TreePart, backup_id: str) -> None
 
 
 def remove_other_indexes(context: BackupContext, tree: str, retained: Collection[str]) -> None:
-    """Remove the local indexes (file lists) of a tree, except those of the backups ``retained``.
+    """Remove the local indexes (file lists) and maps of a tree, except those of the backups ``retained``.
 
-    Raises ``OSError``.
+    Partial files, which killed runs left, are removed too. Raises ``OSError``.
     """
     for path in index_folder(context, tree).glob("*.*"):
-        if keys.is_id(path.stem) and path.stem not in retained:
+        backup_id = path.name.partition(".")[0]
+        if keys.is_id(backup_id) and (backup_id not in retained or path.suffix == ".partial"):
             path.unlink(missing_ok=True)
 
 

@@ -170,10 +170,8 @@ def _lists_problem(context: BackupContext, part: TreePart, local: local_index.Lo
     if part.packs_problem:
         return "a list of the packs of {} is missing or damaged"
     names = {keys.pack_of(pack.key) for pack in part.packs}
-    if (
-        local.lists != {item.key: item.sha256 for item in part.pack_lists}
-        or not local.live_bytes.keys() <= names
-    ):
+    needed = local.live_bytes.keys() | {pack for tar in local.large.values() for pack in tar.packs}
+    if local.lists != {item.key: item.sha256 for item in part.pack_lists} or not needed <= names:
         return "the manifest of {} in storage is not the one that this host wrote"
     unchecked = (
         context.config.signing_key and not context.config.trust.required

@@ -83,7 +83,8 @@ def backup_tree(
         observer.waiting_for("the files")
         large = None
         if large_in_chunks(context, part.name):
-            large = stack.enter_context(LargeFiles(context, part.name, backup_id, parent))
+            large = LargeFiles(context, part.name, backup_id, parent, observer.waiting_for)
+            stack.enter_context(large)
         job = Job(
             root=str(root),
             backup_id=backup_id,

@@ -24,12 +24,15 @@ from tests.operations.signed import backed_up, folder
 pytestmark = pytest.mark.slow
 
 
-def test_find_parent_backup_reads_schema_1(context: BackupContext) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_find_parent_backup_reads_earlier_schemas(context: BackupContext, schema: int) -> None:
     made = run_backup(context, BackupRequest(trees=("sites",)))
     path = index_folder(context, "sites") / f"{made.id}.json"
     stored = json.loads(path.read_bytes())
-    assert stored["schema"] == 2 and stored["live_bytes"]
-    stored.update(schema=1, living=stored.pop("live_bytes"))
+    assert stored["schema"] == 3 and stored["live_bytes"] and not stored.pop("large")
+    stored["schema"] = schema
+    if schema == 1:
+        stored["living"] = stored.pop("live_bytes")
     path.write_text(json.dumps(stored))
 
     parent, why = find_parent_backup(context, "sites")
