@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 
-from igny8_backup.chunks.runs import read_index
+from igny8_backup.chunks.runs import Index, read_index
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
@@ -58,20 +58,30 @@ class TreePacks:
 
         Raises the errors of :meth:`open`.
         """
-        key = self._tars[name].key
-        try:
-            found = read_index(index, key, {pack: item.raw_bytes for pack, item in self._chunks.items()})
-        except IntegrityError as error:
-            error.object_key = error.object_key or key
-            raise
         yield from read_chunked(
             self._context,
-            found,
+            self._read_index(name, index),
             self._chunks,
             self._identities,
             name=f"The tar {name} of large files of {self._tree!r}",
             kept_bytes=_KEPT_BYTES,
         )
+
+    def chunks_of(self, name: str) -> list[StoredObject]:
+        """Read the index of the tar ``name`` of large files; return the packs of chunks that the tar needs.
+
+        Raises the errors of :meth:`open`.
+        """
+        index = self._read_index(name, self._context.download(self._tars[name], self._identities))
+        return [self._chunks[pack] for pack in dict.fromkeys(index.header.packs)]
+
+    def _read_index(self, name: str, blocks: Blocks) -> Index:
+        key = self._tars[name].key
+        try:
+            return read_index(blocks, key, {pack: item.raw_bytes for pack, item in self._chunks.items()})
+        except IntegrityError as error:
+            error.object_key = error.object_key or key
+            raise
 
     def objects(self, names: Collection[str]) -> Iterator[StoredObject]:
         """Yield the objects that may be needed to read the tars ``names``.

@@ -45,9 +45,11 @@ class Switch:
         for manifest in manifests:
             packs_of = [(part.kind, pack) for part in manifest.parts for pack in part.packs]
             for part_kind, pack in packs_of:
-                # Manifests of earlier releases name their packs without a list.
+                # Packs that were in separate lists stay so (see ``backup.lists``). Manifests of earlier
+                # releases name their packs without a list.
                 parsed = keys.parse(pack.named_in.key) if pack.named_in else None
-                group_of = manifest.host, parsed.backup_id if parsed else manifest.id, part_kind
+                earlier = pack.named_in.key if pack.named_in else part_kind
+                group_of = manifest.host, parsed.backup_id if parsed else manifest.id, earlier
                 described[group_of][pack.key] = made[pack.key]
         found: dict[str, ListReference] = {}
         for (host, backup_id, _), packs in described.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import IO
 
-from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.errors import FilesError, IdentityError, IntegrityError, StorageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
 from igny8_backup.formats.details import SCHEMA, Details
@@ -83,6 +83,7 @@ class TreeIndexes:
     def __init__(self, on_contradiction: Callable[[StoredObject], None]) -> None:
         self._on_contradiction = on_contradiction
         self._last: dict[str, ScratchIndex] = {}
+        self._chunks: dict[StoredObject, list[StoredObject]] = {}  # of indexes of tars of large files
 
     def add(self, folder: str, tree: TreePart, found: ScratchIndex) -> None:
         """Add ``found``, the index of ``tree``. :meth:`close` closes it.
@@ -97,6 +98,17 @@ class TreeIndexes:
             for item in tree.packs:
                 if keys.pack_of(item.key) in contradicted:
                     self._on_contradiction(item)
+
+    def chunks_of(self, item: StoredObject, packs: TreePacks) -> list[StoredObject]:
+        """Return the packs of chunks that a tar of large files needs. ``item`` is the index of the tar.
+
+        If the index cannot be read, the result is empty: whoever checks the tar finds out why.
+        """
+        if item not in self._chunks:
+            self._chunks[item] = []
+            with suppress(IntegrityError, IdentityError, StorageError):
+                self._chunks[item] = packs.chunks_of(keys.pack_of(item.key))
+        return self._chunks[item]
 
     def close(self) -> None:
         for found in self._last.values():
@@ -130,7 +142,7 @@ def read_content(
             folder = keys.pack_folder(manifest.host, tree.name)
             names = {keys.pack_of(key) for key in tree.pack_keys(manifest.host) if not is_large_chunks(key)}
             packs = TreePacks(context, tree.name, tree.packs, identities)
-            _read_tree(context, tree, names, packs, chosen, attempt, partial(indexes.add, folder, tree))
+            _read_tree(context, tree, names, packs, chosen, attempt, indexes, folder)
 
 
 def _read_details(blocks: Blocks, backup_id: str) -> None:
@@ -147,9 +159,13 @@ def _read_tree(
     packs: TreePacks,
     chosen: set[str],
     attempt: Attempt,
-    add_index: Callable[[ScratchIndex], None],
+    indexes: TreeIndexes,
+    folder: str,
 ) -> None:
-    """Read the chosen objects of a tree. ``names`` are those of its tars, ``packs`` those that are known."""
+    """Read the chosen objects of a tree, whose packs are in ``folder``.
+
+    ``names`` are those of its tars, ``packs`` those that are known.
+    """
     with ExitStack() as stack:
         found = stack.enter_context(closing(ScratchIndex(context)))
 
@@ -160,24 +176,22 @@ def _read_tree(
 
         if tree.index is None or not attempt(tree.index, read_index):
             return  # without the index, the packs cannot be checked
-        add_index(found)
+        indexes.add(folder, tree, found)
         stack.pop_all()  # the files stay open for the next backup
         if tree.folders and tree.folders.key in chosen:
             attempt(tree.folders, partial(check_folders, records=found.records()))
-        # Before the tars that are put together from them, so that damage is recorded for the right pack.
-        chunks = [item for item in tree.packs if is_large_chunks(item.key)]
-        if not any(is_large_tar(item.key) and item.key in chosen for item in tree.packs):
-            chunks = [item for item in chunks if item.key in chosen]
-        sound = [attempt(item, partial(read_pack, item)) for item in chunks]
-        for item in tree.packs:
+        for item in (item for item in tree.packs if item.key in chosen):
             name = keys.pack_of(item.key)
-            if item.key not in chosen or name not in packs.names:
-                continue
             inside = (record for record in found.in_packs() if record.pack == name)
-            if not is_large_tar(item.key):
+            if is_large_chunks(item.key):
+                attempt(item, partial(read_pack, item))
+            elif not is_large_tar(item.key):
                 attempt(item, partial(check_pack, records=inside))
-            elif all(sound):
-                attempt(item, partial(_check_large_tar, packs=packs, name=name, records=inside))
+            else:
+                # The packs of chunks first, so that their damage is not recorded as damage of the tar.
+                sound = [attempt(pack, partial(read_pack, pack)) for pack in indexes.chunks_of(item, packs)]
+                if all(sound):
+                    attempt(item, partial(_check_large_tar, packs=packs, name=name, records=inside))
 
 
 def _check_large_tar(index: Blocks, packs: TreePacks, name: str, records: Iterator[Record]) -> None:
