@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.chunks.cutter import compiled_version
-from igny8_backup.operations.backup.trees.large_files import AVERAGE, OLDEST
+from igny8_backup.operations.backup.trees.large_map import AVERAGE, OLDEST
 from igny8_backup.trees.archive.large_tar import LARGE, TAR_LIMIT
 from tests.docs.output import as_on_the_page, commands_shown, skeleton
 from tests.docs.pages import blocks, page

@@ -106,17 +106,14 @@ def backup_tree(
             new_packs.append(context.upload(key, codec=codec).send(pack))
         observer.waiting_for("the storage")
         report = reader.report
-        tars = (
-            {}
-            if parent is None
-            else {name: tar for name, tar in parent.local.large.items() if name in report.live_bytes}
-        )
+        earlier_tars = parent.local.large if parent else {}
+        tars = {name: tar for name, tar in earlier_tars.items() if name in report.live_bytes}
         if large:
             new_packs += large.store_indexes()
             tars |= large.tars
-        chunk_packs = {pack for tar in tars.values() for pack in tar.packs}
+        needed = report.live_bytes.keys() | {pack for tar in tars.values() for pack in tar.packs}
         if large:
-            large.save_map(chunk_packs)
+            large.save_map(needed)
         folders_key = keys.folders_key(backup_id, part.name, suffix)
         folders = context.upload(folders_key, codec=codec, claimed=True).send_by_file(
             from_file(job.folders), folder
@@ -132,7 +129,6 @@ def backup_tree(
         remember_mounts(context, part.name, mounts)
         local_index.remove_other_indexes(context, part.name, {backup_id, parent.backup_id if parent else ""})
     parent_packs = parent.part.packs if parent else ()
-    needed = report.live_bytes.keys() | chunk_packs
     still_needed = [pack for pack in parent_packs if keys.pack_of(pack.key) in needed]
     done = replace(
         part,

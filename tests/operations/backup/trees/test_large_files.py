@@ -22,7 +22,7 @@ from igny8_backup.formats.documents.annotations import CONTENT
 from igny8_backup.formats.manifest import Manifest, TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.backup.trees.large_files import OLDEST
+from igny8_backup.operations.backup.trees.large_map import OLDEST
 from igny8_backup.operations.backup.trees.local_index import index_folder
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.plan import ExtractRequest, plan_extract, run_extract
