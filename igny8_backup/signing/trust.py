@@ -109,7 +109,7 @@ class Verdict:
         return not self.problem
 
 
-UNSIGNED = Verdict(problem="it is not signed")
+UNSIGNED = Verdict(problem="it is not signed, or was changed after it was signed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ def test_backup_that_no_trusted_key_signed_is_refused_by_every_command_that_deco
     ground: Ground, tmp_path: Path
 ) -> None:
     trusted = {"TRUSTED": [f"{make_signing_key(tmp_path / 'key')} web-1"]}
-    what = f"Backup {ground.id} is not trusted: it is not signed."
+    what = f"Backup {ground.id} is not trusted: it is not signed, or was changed after it was signed."
     argvs: list[list[str | Path]] = [
         [*ground.restore, ground.id, *ground.identity],
         [

@@ -19,6 +19,7 @@ from igny8_backup.operations.backup.trees.parent_index import (
     packs_to_rewrite,
 )
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.signing.trust import UNSIGNED
 from tests.operations.signed import backed_up, folder
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_backup_names_no_pack_of_a_manifest_that_somebody_has_replaced(host: Any
                 named["sha256"] = "0" * 64
         path.write_text(json.dumps(manifest))
         parent, why = find_parent_backup(context, "sites")
-        assert parent is None and why == f"the backup {first.id} is not trusted: it is not signed"
+        assert parent is None and why == f"the backup {first.id} is not trusted: {UNSIGNED.problem}"
         second = backed_up(context)
         assert all(tree.full for tree in second.trees)
         assert "0" * 64 not in (folder(context, second) / "manifest.json").read_text()
