@@ -38,12 +38,18 @@ def with_dump(text: str) -> str:
 
 
 def with_large_files(text: str) -> str:
-    """Return the script of "Recover by hand" without step 6, with the blocks about large files."""
+    """Return the script of "Recover by hand" without step 6, with the blocks about large files.
+
+    Steps 7 and 8 are there twice: for the tree "sites-data", and for the tree "uploads".
+    """
     other = blocks_below("## Put an archive together", "## The large files of a tree")
-    before, found, after = text.partition("\nopen_pack() {")
-    assert found
-    before = before[: before.index("\nALIAS=")] + before[before.index("\nTREE=") :]
-    return f"{before}\n{other}{found}{after}"
+    steps_1_to_5, _, rest = text.partition("\nALIAS=")
+    step_7 = rest.index("\nTREE=")
+    steps = rest[step_7 : rest.index('\nrm -r "$WORK"')]
+    steps, found = re.subn(r"(?m)^open_pack\(\) \{$", lambda match: f"{other}\n{match[0]}", steps)
+    assert found == 1
+    again = steps.replace("TREE='sites-data'", "TREE='uploads'").replace("/recovered'", "/uploads'")
+    return steps_1_to_5 + steps + again
 
 
 def write_large(root: Path) -> None:
@@ -100,16 +106,18 @@ def test_pages_commands_restore_large_files_of_an_incremental_backup(
     project.seed_small()
     make_odd(project.sites)
     write_large(project.sites)
-    backup = Command(["backup_sites", "sites-data", "--json"], {"CHUNKED_TREES": ["sites-data"]})
+    (project.uploads / "disk.img").write_bytes(random.Random(17).randbytes(10 * MIB))
+    backup = Command(["backup_sites", "--json"], {"CHUNKED_TREES": ["sites-data", "uploads"]})
     first = run_many(project, backup)[0].ended(0).json["manifest"]
     change_large(project.sites)
     (made,) = run_many(project, backup)
     second = made.ended(0).json["manifest"]
-    packs = [pack for pack in second["trees"][0]["packs"] if ".chunks." in pack["key"]]
+    (part,) = [part for part in second["trees"] if part["name"] == "sites-data"]
+    packs = [pack for pack in part["packs"] if ".chunks." in pack["key"]]
     old = [pack for pack in packs if first["id"] in pack["key"]]
     new = sum(pack["stored_bytes"] for pack in packs if second["id"] in pack["key"])
     assert old and 100_000 < new < 3 * MIB, "the second backup needs chunks of both"
-    before = tree(project.sites)
+    before, uploads = tree(project.sites), tree(project.uploads)
     values = {
         "STORAGE": str(project.storage / "igny8"),
         "IDENTITY": str(project.identity),
@@ -123,6 +131,7 @@ def test_pages_commands_restore_large_files_of_an_incremental_backup(
     done = run(project, with_large_files(script(values)), tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "All packs are tars" not in done.stdout
-    assert done.stdout.count(" is as it was stored: ") == 2, "a tar of each backup"
-    assert tree(tmp_path / "recovered") == before
-    assert f"{len(before)} things are as they were, 0 are not" in done.stdout
+    assert done.stdout.count(" is as it was stored: ") == 3, "two tars of the one tree, one of the other"
+    assert (tree(tmp_path / "recovered"), tree(tmp_path / "uploads")) == (before, uploads)
+    for found in (before, uploads):
+        assert f"{len(found)} things are as they were, 0 are not" in done.stdout
