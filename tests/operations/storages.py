@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, RLock
+from signal import SIGINT, pthread_kill
+from threading import Event, RLock, main_thread
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage
@@ -73,4 +74,19 @@ class Blocked(FileSystemStorage):
     def save(self, name: str | None, *args: Any, **options: Any) -> str:
         if ".chunks." in str(name):
             assert type(self).until.wait(60)
+        return super().save(name, *args, **options)
+
+
+class Interrupts(FileSystemStorage):
+    """Interrupts the main thread when the first pack of chunks is stored, and stores it once ``stopped``."""
+
+    stopped: Event
+    names: list[str]
+
+    def save(self, name: str | None, *args: Any, **options: Any) -> str:
+        if ".chunks." in str(name):
+            type(self).names.append(str(name))
+            if len(self.names) == 1:
+                pthread_kill(main_thread().ident or 0, SIGINT)
+                self.stopped.wait(10)
         return super().save(name, *args, **options)

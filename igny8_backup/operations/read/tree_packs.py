@@ -58,14 +58,18 @@ class TreePacks:
 
         Raises the errors of :meth:`open`.
         """
-        yield from read_chunked(
-            self._context,
-            self._read_index(name, index),
-            self._chunks,
-            self._identities,
-            name=f"The tar {name} of large files of {self._tree!r}",
-            kept_bytes=_KEPT_BYTES,
-        )
+        try:
+            yield from read_chunked(
+                self._context,
+                self._read_index(name, index),
+                self._chunks,
+                self._identities,
+                name=f"The tar {name} of large files of {self._tree!r}",
+                kept_bytes=_KEPT_BYTES,
+            )
+        except IntegrityError as error:
+            error.object_key = error.object_key or self._tars[name].key
+            raise
 
     def chunks_of(self, name: str) -> list[StoredObject]:
         """Read the index of the tar ``name`` of large files; return the packs of chunks that the tar needs.
@@ -76,12 +80,8 @@ class TreePacks:
         return [self._chunks[pack] for pack in dict.fromkeys(index.header.packs)]
 
     def _read_index(self, name: str, blocks: Blocks) -> Index:
-        key = self._tars[name].key
-        try:
-            return read_index(blocks, key, {pack: item.raw_bytes for pack, item in self._chunks.items()})
-        except IntegrityError as error:
-            error.object_key = error.object_key or key
-            raise
+        sizes = {pack: item.raw_bytes for pack, item in self._chunks.items()}
+        return read_index(blocks, self._tars[name].key, sizes)
 
     def objects(self, names: Collection[str]) -> Iterator[StoredObject]:
         """Yield the objects that may be needed to read the tars ``names``.

@@ -120,8 +120,8 @@ class LargeFiles:
             return
         with self._waiting():
             self._queue.put(None)
-            writing, self._writing = self._writing, None
-            index = writing.result()
+            index = self._writing.result()
+        self._writing = None
         name = large_tar_name(self._id, len(self.tars) + 1)
         self.tars[name] = LargeTar(bytes=index.header.bytes, packs=index.header.packs)
         self._indexes[name] = index
@@ -180,5 +180,7 @@ class LargeFiles:
         return large_chunks_name(self._id, len(self._new) + 1)
 
     def _store(self, name: str, contents: Blocks) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
         key = large_chunks_key(self._context.config.host, self._tree, name, self._codec.suffix)
         self._new[name] = self._of_thread.upload(key, codec=self._codec).send(contents)

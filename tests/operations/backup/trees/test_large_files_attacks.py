@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,22 @@ import pytest
 
 from igny8_backup.chunks import cutter
 from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import CONTENT
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
+from igny8_backup.operations.backup.trees.large_files import LargeFiles
 from igny8_backup.operations.backup.trees.local_index import index_folder
 from igny8_backup.operations.backup.trees.parent_index import find_parent_backup
 from igny8_backup.operations.context import open_context
+from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
+from igny8_backup.streams.pipeline import from_bytes
 from tests.operations.backup.trees.test_large_files import Site, chunks, contents, site, tars
 from tests.operations.conftest import Notes
-from tests.operations.storages import Blocked
+from tests.operations.storages import Blocked, Interrupts
 
 __all__ = ["site"]
 
@@ -128,3 +133,34 @@ def test_map_that_a_killed_run_left_half_written_is_removed(site: Site) -> None:
     left.touch()
     site.back_up()
     assert not left.exists() and (folder / f"{manifest.id}.map").exists()
+
+
+def test_interrupt_while_the_end_of_a_tar_is_stored_stops_the_thread(
+    site: Site, settings: Any, tmp_path: Path
+) -> None:
+    use_storage(settings, tmp_path, "tests.operations.storages.Interrupts")
+    manifest = site.back_up()
+    with open_context(progress=Notes()) as found:
+        large = LargeFiles(found, "sites", manifest.id.replace("20", "21", 1), None)
+        Interrupts.stopped, Interrupts.names = large._stopped, []
+        with pytest.raises(KeyboardInterrupt), large:
+            for _ in range(15):  # one window, so that nothing is stored before the end
+                large.add(os.urandom(1 << 20))
+            large.end_tar()
+    assert len(Interrupts.names) == 1, "the second pack is not stored any more"
+
+
+def test_index_of_another_tar_is_the_damaged_object(site: Site) -> None:
+    """The chunks are sound, and the index of the tree as well."""
+    part = site.back_up().trees[0]
+    name = keys.pack_of(tars(part)[0])
+    (index,) = (pack for pack in part.packs if keys.pack_of(pack.key) == name)
+    data = b"".join(site.context.download(index, []))
+    header = json.loads(data.partition(b"\n")[0])
+    forged = data.replace(header["sha256"].encode(), b"0" * 64)
+    site.context.store.delete(index.key)
+    stored = site.context.upload(index.key).send(from_bytes(forged))
+    packs = TreePacks(site.context, "sites", [*part.packs, stored], [])
+    with pytest.raises(IntegrityError) as caught:
+        list(packs.open(name))
+    assert caught.value.object_key == index.key
