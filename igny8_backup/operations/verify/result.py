@@ -130,8 +130,10 @@ class CheckRecorder:
         self._manifest_sha256 = hashlib.sha256(document).hexdigest()
 
     def add_sound(self, *objects: StoredObject) -> None:
-        """Record that these objects were read and are undamaged."""
+        """Record that these objects were read and are undamaged. An object counts once."""
         for item in objects:
+            if item.key in self._sound:
+                continue
             self._read += 1
             self._bytes += item.stored_bytes
             self._sound[item.key] = None

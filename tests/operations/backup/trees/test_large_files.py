@@ -122,7 +122,9 @@ def test_change_of_a_large_file_costs_what_has_changed(site: Site, tmp_path: Pat
     fourth = site.night()
     assert stored_since(fourth, third) < 700_000
     assert len(tars(fourth)) == 2, "the other large file is in the second tar"
-    assert verify_all(site.context, VerifyRequest(depth=CONTENT)).complete
+    verified = verify_all(site.context, VerifyRequest(depth=CONTENT))
+    assert verified.complete
+    assert all(result.check.read == result.check.objects for result in verified.results)
 
     assert contents(site.extracted(tmp_path / "first", first.id)) == old
     only = site.extracted(tmp_path / "one", "", "a/log")
