@@ -187,7 +187,7 @@ def test_backup_after_damage_stores_the_files_of_the_pack_again(nightly: BackupC
     second = night(nightly, clock)
     assert second.manifest and pack not in packs(second.manifest, "sites")
     assert packs(second.manifest, "uploads") == packs(nightly.catalog.get(first), "uploads")
-    assert "sites: the files in 1 damaged pack (tar archives in storage) are read" in notes(nightly)
+    assert "sites: the files in 1 damaged pack (objects in storage) are read" in notes(nightly)
     assert not verify(nightly, VerifyRequest(backup_id=second.id)).findings
     assert all(copy.fit for copy in read_history(nightly).standings.of_backup(second.id))
 

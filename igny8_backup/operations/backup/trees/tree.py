@@ -183,7 +183,7 @@ def _find_parent(
     )
     if parent and parent.damaged_packs and not request.full:
         context.progress.note(
-            f"{tree}: the files in {count_in_words(parent.damaged_packs, 'damaged pack')} (tar archives in"
+            f"{tree}: the files in {count_in_words(parent.damaged_packs, 'damaged pack')} (objects in"
             " storage) are read from the disk and stored again."
         )
     if reason and not request.full:
