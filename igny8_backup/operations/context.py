@@ -59,8 +59,8 @@ class BackupContext:
     is how many seconds to wait for the lock of another run. ``accept`` says which unsafe backups may be read.
     ``shortfalls`` collects failed helper steps. ``reopen`` opens ``own_store`` again, for the thread that
     renews the lock in the storage; without ``reopen``, that lock soon expires. ``again`` opens ``store``
-    again, for a thread that stores objects. ``lists`` reads and caches lists. Objects that are missing or
-    damaged in ``store`` are read from the storages ``spares``.
+    again, for a thread that reads or stores objects. ``lists`` reads and caches lists. Objects that are
+    missing or damaged in ``store`` are read from the storages ``spares``.
     """
 
     config: Config

@@ -25,7 +25,7 @@ class Stores:
     """The storage to work on (``store``), and the one to which the locks belong (``own``).
 
     ``reopen`` opens ``own`` a second time, for the thread that renews the lock. ``again`` opens ``store`` a
-    second time, for a thread that stores objects.
+    second time, for a thread that reads or stores objects.
     """
 
     store: Store

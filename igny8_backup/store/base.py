@@ -43,7 +43,7 @@ class Store(OptionalMethods, ABC):
     Subclasses implement the methods whose names begin with an underscore; these receive ``name``, which is
     the prefix followed by a valid key. A request that fails with an ``UnreachableError`` is repeated as long
     as ``retry`` permits. A store is a context manager. Only one thread at a time may use a store, except as
-    ``parallel_reads`` permits.
+    ``parallel_streams`` permits.
     """
 
     def __init__(self, prefix: str, retry: Retry | None = None) -> None:

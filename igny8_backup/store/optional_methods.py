@@ -17,15 +17,12 @@ from igny8_backup.streams.rate import UNLIMITED, RateLimit
 class OptionalMethods:
     """What a store can do, and methods for reading ahead, versions, locks, public access and local paths."""
 
-    parallel_reads = False
-    """Whether several threads may call ``open`` at the same time. Other methods must not run in parallel,
-    except those of ``parallel_lists`` and ``parallel_puts``."""
+    parallel_streams = False
+    """Whether several threads may call ``open`` and ``put`` at the same time. Other methods must not run in
+    parallel, except those of ``parallel_lists``."""
 
     parallel_lists = False
     """Whether several threads may call ``list`` and ``list_level`` at the same time."""
-
-    parallel_puts = False
-    """Whether several threads may call ``put`` at the same time, with different keys."""
 
     rate: RateLimit = UNLIMITED
     """The limit of the bytes per second that are sent. The store does not apply it: code that sends a large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from signal import SIGINT, pthread_kill
 from threading import Event, RLock, main_thread
 from typing import Any
@@ -43,6 +43,14 @@ class OneThreadOnly(FileSystemStorage):
     def save(self, *args: Any, **options: Any) -> str:
         with self._alone():
             return super().save(*args, **options)
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        file = super().open(*args, **options)
+        alone = ExitStack()
+        alone.enter_context(self._alone())
+        alone.callback(file.close)
+        file.close = alone.close  # type: ignore[method-assign]  # the file is closed once
+        return file
 
     def exists(self, name: str) -> bool:
         with self._alone():

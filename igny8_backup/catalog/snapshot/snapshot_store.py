@@ -46,7 +46,7 @@ class SnapshotStore(Store):
     def __init__(self, current: Store, cache: DocumentCache) -> None:
         super().__init__(current.prefix, current.retry)
         self.current = current
-        self.parallel_reads = current.parallel_reads
+        self.parallel_streams = current.parallel_streams
         self.entries: dict[str, Entry] = {}
         self.runs: dict[str, RunRecord | None] = {}
         self.unlisted: dict[str, str] = {}
@@ -93,7 +93,7 @@ class SnapshotStore(Store):
         missing = [item for item in dict.fromkeys(wanted) if item.key not in self._ahead]
         if not missing:
             return
-        if self.parallel_reads and len(missing) > 1:
+        if self.parallel_streams and len(missing) > 1:
             with ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead") as pool:
                 contents = builtins.list(pool.map(self._read, missing))
         else:

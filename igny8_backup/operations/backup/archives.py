@@ -13,6 +13,7 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 
@@ -40,7 +41,8 @@ def store_archives(
 
     def store(name: str, blocks: Blocks, guard: Guard) -> StoredObject:
         key = keys.database_key(backup_id, part.alias, f"{name}{kind}", codec.suffix)
-        done = context.upload(key, codec=codec, claimed=True).send(guard(blocks), estimate=size)
+        with context_for_thread(context) as own:
+            done = own.upload(key, codec=codec, claimed=True).send(guard(blocks), estimate=size)
         stored.append(key)
         return done
 

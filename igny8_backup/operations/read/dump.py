@@ -16,6 +16,7 @@ from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.chunked import read_chunked
+from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.store import MissingObjectError
 from igny8_backup.streams import Blocks, Pieces
 from igny8_backup.streams.age import Identity
@@ -42,8 +43,17 @@ def open_archives(context: BackupContext, part: DatabasePart, identities: list[I
     :func:`open_dump`.
     """
     count = len(part.archives)
+    if count == 1:
+        return [open_dump(context, part, identities)]
     kept = _kept_bytes(min(count, MOST_STREAMS))
-    return [_open_archive(context, part, identities, number, kept) for number in range(count)]
+    return [_open_in_thread(context, part, identities, number, kept) for number in range(count)]
+
+
+def _open_in_thread(
+    context: BackupContext, part: DatabasePart, identities: list[Identity], number: int, kept_bytes: int
+) -> Blocks:
+    with context_for_thread(context) as own:
+        yield from _open_archive(own, part, identities, number, kept_bytes)
 
 
 def _kept_bytes(readers: int) -> int:
@@ -116,8 +126,9 @@ def open_undamaged(
     """
 
     def undamaged(number: int) -> Blocks:
-        pieces = _pieces(context, part, part.archives[number], identities, set(lost.packs))
-        yield from without_lost(pieces, lost.of_archive(number))
+        with context_for_thread(context) as own:
+            pieces = _pieces(own, part, part.archives[number], identities, set(lost.packs))
+            yield from without_lost(pieces, lost.of_archive(number))
 
     return [undamaged(number) for number in range(len(part.archives))]
 

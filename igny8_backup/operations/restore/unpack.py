@@ -55,7 +55,7 @@ def unpackers(context: BackupContext, packs: int, staging: MadeFolder, records: 
     with ExitStack() as stack:
         handover = stack.enter_context(handed_over(account, staging, records)) if account else None
         fds = handover.fds if handover else ()
-        count = min(READERS if context.store.parallel_reads else 1, packs)
+        count = min(READERS if context.store.parallel_streams else 1, packs)
         started = [stack.enter_context(unpacker(run_as=account, pass_fds=fds)) for _ in range(count)]
         yield Unpackers(tuple(started), handover)
 

@@ -54,8 +54,7 @@ class BlobStore(Store):
     library, and ``ObjectExistsError`` if the key of a new object is in use.
     """
 
-    parallel_reads = True
-    parallel_puts = True
+    parallel_streams = True
     streams_again = True
     part = PART
 

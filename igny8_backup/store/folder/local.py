@@ -41,8 +41,7 @@ class LocalStore(Store):
     but reading and listing raise ``StorageError``, because perhaps its disk is not mounted.
     """
 
-    parallel_reads = True
-    parallel_puts = True
+    parallel_streams = True
     streams_again = True
 
     def __init__(self, storage: FileSystemStorage, prefix: str, retry: Retry | None = None) -> None:

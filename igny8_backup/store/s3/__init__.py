@@ -52,9 +52,8 @@ class S3Storage(Protocol):
 class S3Store(Store):
     """A store whose objects are in an S3 bucket, below the location of an ``S3Storage``."""
 
-    parallel_reads = True
+    parallel_streams = True
     parallel_lists = True
-    parallel_puts = True
     streams_again = True
     largest_file = 256 << 20
     """Size in bytes of the largest file that is sent in one request.

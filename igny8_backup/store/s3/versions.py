@@ -128,7 +128,7 @@ class PastStore(Store):
     ``location`` is the prefix that the storage puts before every name.
     """
 
-    parallel_reads = True
+    parallel_streams = True
 
     def __init__(self, current: Store, bucket: Bucket, location: str, moment: datetime) -> None:
         super().__init__(current.prefix, current.retry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -32,6 +32,7 @@ from igny8_backup.operations.backup.chunked.plan import (
     tries_path,
 )
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 
@@ -95,16 +96,17 @@ class Attempt:
         return indexes, tuple(sorted((found[name] for name in needed), key=lambda pack: pack.key))
 
     def _write_archive(self, blocks: Blocks, writers: int, guard: Guard) -> Index:
-        writer = ArchiveWriter(
-            Cutter(cutter.identity(self.plan.average), self.plan.seed),
-            self.plan.key,
-            find=self._find,
-            new_name=self._new_name,
-            store=self._store,
-            record=self._record,
-            writers=writers,
-        )
-        return writer.write(guard(blocks))
+        with context_for_thread(self._context) if writers > 1 else nullcontext(self._context) as context:
+            writer = ArchiveWriter(
+                Cutter(cutter.identity(self.plan.average), self.plan.seed),
+                self.plan.key,
+                find=self._find,
+                new_name=self._new_name,
+                store=partial(self._store, context),
+                record=self._record,
+                writers=writers,
+            )
+            return writer.write(guard(blocks))
 
     def _new_name(self) -> str:
         with self._lock:
@@ -207,8 +209,7 @@ class Attempt:
                 place = PLACE.pack(number, location.offset, location.length)
                 self._unlogged[location.pack].append(digest + place)
 
-    def _store(self, name: str, contents: Blocks) -> None:
-        context = self._context
+    def _store(self, context: BackupContext, name: str, contents: Blocks) -> None:
         key = chunk_pack_key(context.config.host, self._alias, name, context.codec.suffix)
         pack = context.upload(key, codec=self._codec).send(contents)
         listed = ListedObject(

@@ -25,11 +25,11 @@ from igny8_backup.formats.chunked import (
     large_tar_name,
 )
 from igny8_backup.formats.objects import StoredObject
-from igny8_backup.operations.backup.thread_context import context_for_thread
 from igny8_backup.operations.backup.trees.large_map import LargeMap
 from igny8_backup.operations.backup.trees.local_index import LargeTar
 from igny8_backup.operations.backup.trees.parent_index import ParentBackup
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.operations.transfer.upload import index_codec
 from igny8_backup.streams import Blocks
 

@@ -1,4 +1,4 @@
-"""Store objects in several threads, also in storages whose clients allow one thread only."""
+"""Read and store objects in several threads, also in storages whose clients allow one thread only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from igny8_backup.operations.context import BackupContext
 
 @contextmanager
 def context_for_thread(context: BackupContext) -> Iterator[BackupContext]:
-    """Yield a context for a thread that stores objects while other threads do so, too.
+    """Yield a context for a thread that reads or stores objects while other threads do so, too.
 
     If several threads must not use the storage of ``context`` at the same time, as with SFTP, the new context
     has a connection of its own. It is closed at the end of the ``with`` block.
     """
-    if context.store.parallel_puts or context.again is None:
+    if context.store.parallel_streams or context.again is None:
         yield context
         return
     with context.again() as store:
