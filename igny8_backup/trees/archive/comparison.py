@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -57,14 +57,23 @@ Found: TypeAlias = Record | FileLines | OpenedFile
 class ComparedWalk:
     """A walk over a tree that compares each file with an earlier backup, if there is one.
 
-    ``on_skip`` receives files that cannot be opened. Memory grows with the number of hard-linked files.
+    ``on_skip`` receives files that cannot be opened. ``on_progress`` is called from time to time while large
+    files are compared. Memory grows with the number of hard-linked files.
     """
 
-    def __init__(self, scan: Scan, compared: Comparison | None, *, on_skip: OnSkip) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        compared: Comparison | None,
+        *,
+        on_skip: OnSkip,
+        on_progress: Callable[[], object],
+    ) -> None:
         self._scan = scan
         self._compared = compared
         self._contents = compared.contents if compared else None
         self._on_skip = on_skip
+        self._on_progress = on_progress
         # The first path of each hard-linked file. The key includes the time of change: an inode number is
         # used again once its file is gone, and entries seen some time apart need not be one file.
         self._links: dict[tuple[int, int, int], bytes] = {}
@@ -78,7 +87,7 @@ class ComparedWalk:
         """
         items, compared = self._walk(), self._compared
         if compared and compared.hashers:
-            items = hash_ahead(items, compared.hashers, compared.contents)
+            items = hash_ahead(items, compared.hashers, compared.contents, self._on_progress)
         with closing(items):
             for item in items:
                 if isinstance(item, Single):

@@ -6,7 +6,7 @@ Entry point: ``hash_ahead``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -80,13 +80,17 @@ class _Part(NamedTuple):
 
 
 def hash_ahead(
-    items: Generator[Item, None, None], hashers: Hashers, contents: KnownContents | None
+    items: Generator[Item, None, None],
+    hashers: Hashers,
+    contents: KnownContents | None,
+    on_progress: Callable[[], object],
 ) -> Generator[Item, None, None]:
     """Yield ``items`` in order, with the results of ``hashers`` in place of each ``SameSize``.
 
     A file whose contents are the same, or are in ``contents`` under another path, is yielded as a line of the
     new index (``FileLines``), any other as a ``Single``. If there are only a few files to hash, all are
-    yielded as ``Single``. Raises the errors of ``Hashers.submit``, of its result and of ``contents.find``.
+    yielded as ``Single``. ``on_progress`` is called from time to time while large files are hashed. Raises
+    the errors of ``Hashers.submit``, of its result and of ``contents.find``.
     """
     waiting: deque[Item | _Part] = deque()
     limit = hashers.limit * BATCHES_AHEAD * BATCH_FILES
@@ -109,9 +113,9 @@ def hash_ahead(
             while files > limit:
                 first = waiting.popleft()
                 files -= _count(first)
-                yield from _finished(first, hashers, contents)
+                yield from _finished(first, hashers, contents, on_progress)
         while waiting:
-            yield from _finished(waiting.popleft(), hashers, contents)
+            yield from _finished(waiting.popleft(), hashers, contents, on_progress)
 
 
 def _add(batch: _Batch, item: SameSize) -> _Part:
@@ -138,7 +142,9 @@ def _count(item: Item | _Part) -> int:
     return len(item.lines) if isinstance(item, FileLines) else 1
 
 
-def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | None) -> Iterator[Item]:
+def _finished(
+    item: Item | _Part, hashers: Hashers, contents: KnownContents | None, on_progress: Callable[[], object]
+) -> Iterator[Item]:
     if not isinstance(item, _Part):
         yield item
         return
@@ -150,7 +156,7 @@ def _finished(item: Item | _Part, hashers: Hashers, contents: KnownContents | No
             yield Single(files, number, prefixes[number], line or None)
         return
     renamed = LinesBuilder()
-    for found in batch.future.result()[position]:
+    for found in hashers.wait(batch.future, on_progress)[position]:
         if isinstance(found, Other) and (other := _line_of_renamed(item.same_size, found, contents)):
             renamed.add(*other)
             continue

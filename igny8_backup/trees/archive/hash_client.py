@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
+from threading import Event
 from typing import NamedTuple, Self, TypeAlias
 
 from igny8_backup.errors import FilesError, ToolError
@@ -22,10 +23,12 @@ from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.entries import Identities, Row
 from igny8_backup.trees.model.xattrs import Xattrs
 from igny8_backup.trees.scan.scan_ahead import UNCHANGED
-from igny8_backup.trees.worker_protocol import BATCH, Message, Worker, start_worker
+from igny8_backup.trees.worker_protocol import BATCH, PROGRESS, Message, Worker, start_worker
 
 MOST_WORKERS = 3
 """Largest number of hash workers. Each needs about 12 MiB of memory."""
+WAIT_SECONDS = 1.0
+"""Seconds between two looks whether hash workers have read more of large files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,7 @@ class Hashers:
         """The largest number of workers."""
         self._workers: list[Worker] = []
         self._idle: SimpleQueue[Worker] = SimpleQueue()
+        self._progress = Event()  # a worker has read more of a large file
         self._stack = ExitStack()
         self._threads = ThreadPoolExecutor(self.limit, "hashers")
 
@@ -110,6 +114,18 @@ class Hashers:
         if len(self._workers) < self.limit and self._idle.empty():
             self._start()
         return self._threads.submit(self._ask, batch)
+
+    def wait(self, answer: Future[list[Compared]], on_progress: Callable[[], object]) -> list[Compared]:
+        """Wait for the result of :meth:`submit`, and return it.
+
+        ``on_progress`` is called from time to time while the workers read large files. Raises the errors of
+        the future.
+        """
+        while wait([answer], timeout=WAIT_SECONDS).not_done:
+            if self._progress.is_set():
+                self._progress.clear()
+                on_progress()
+        return answer.result()
 
     def close(self) -> None:
         """Stop all workers, whatever they are doing."""
@@ -137,7 +153,8 @@ class Hashers:
         worker = self._idle.get()
         try:
             worker.send(Message(BATCH, payload=pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)))
-            answer = worker.receive()
+            while (answer := worker.receive()).kind == PROGRESS:
+                self._progress.set()
         except ToolError as error:
             raise self._failed(
                 f"ended before it was done (exit status {error.exit_status_of_tool})."

@@ -6,6 +6,7 @@ may have the contents that an earlier backup holds, and receives the index lines
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import sys
@@ -23,7 +24,10 @@ from igny8_backup.trees.model.owners import Owners
 from igny8_backup.trees.model.xattrs import read_xattrs
 from igny8_backup.trees.scan.listed_folders import ListedFolders
 from igny8_backup.trees.scan.scan_ahead import UNCHANGED
-from igny8_backup.trees.worker_protocol import BATCH, Message, Parent, run
+from igny8_backup.trees.worker_protocol import BATCH, PROGRESS, Message, Parent, run
+
+PROGRESS_PIECES = 64
+"""After this number of pieces (``BLOCK`` bytes) of large files, the archive worker is told of progress."""
 
 
 class Hasher:
@@ -106,12 +110,16 @@ def main(fields: dict[str, Any], parent: Parent) -> dict[str, Any]:
     job = Job(**fields)
     started_by = os.getppid()
 
-    def stop_without_parent() -> None:
+    pieces = itertools.count(1)
+
+    def piece_was_read() -> None:
         if os.getppid() != started_by:  # otherwise the worker could read a large file for an hour in vain
             sys.exit("The parent process has ended.")
+        if next(pieces) % PROGRESS_PIECES == 0:
+            parent.send(Message(PROGRESS))
 
     with closing(ListedFolders(_open_root(job.root))) as folders:
-        hasher = Hasher(folders, frozenset(job.packs_to_rewrite), stop_without_parent)
+        hasher = Hasher(folders, frozenset(job.packs_to_rewrite), piece_was_read)
         while (message := parent.receive()).kind == BATCH:
             batch: list[KnownFiles] = pickle.loads(message.payload)  # noqa: S301 - from our own process
             answer = pickle.dumps(list(map(hasher.compare, batch)), pickle.HIGHEST_PROTOCOL)

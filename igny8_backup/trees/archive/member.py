@@ -13,11 +13,14 @@ from igny8_backup.trees.fs.sparse import ZEROS
 from igny8_backup.trees.tar import format as tar
 
 
-def large_member(file: OpenedFile, count: Callable[[int], object]) -> Generator[bytes, None, None]:
+def large_member(
+    file: OpenedFile, count: Callable[[int], object], report: Callable[[], object]
+) -> Generator[bytes, None, None]:
     """Yield an open file as a member of a tar, in pieces of at most ``BLOCK`` bytes.
 
     Sets ``sha256``, ``stable``, ``racy`` and ``error`` of the file. ``count`` is called with the number of
-    bytes of each piece of contents, and with a negative number if they have to be read again.
+    bytes of each piece of contents, and with a negative number if they have to be read again. ``report`` is
+    called between two pieces.
 
     If the file shrinks meanwhile, zeros replace the missing bytes. A file that changes while it is read is
     yielded once more under the same name; a restore uses the later member.
@@ -29,6 +32,8 @@ def large_member(file: OpenedFile, count: Callable[[int], object]) -> Generator[
         yield file_header(file)
         at = 0
         while at < size:
+            if at:
+                report()
             piece = reader.read_piece(file, at)
             sha256.update(piece)
             at += len(piece)

@@ -73,8 +73,9 @@ class PackWriter:
         self._backup_id = backup_id
         self._emit = emit
         self._scan = scan(root, on_skip=self._skip, excluded=excluded, exclude_caches=exclude_caches, own=own)
-        self._compared = ComparedWalk(self._scan, compared, on_skip=self._skip)
         self._batch = FileBatcher(emit, batch_files)
+        going_on = self._batch.report_progress
+        self._compared = ComparedWalk(self._scan, compared, on_skip=self._skip, on_progress=going_on)
         self._large = large
         self._limit = limit
         self._ahead = ahead
@@ -148,7 +149,7 @@ class PackWriter:
             if file.size <= BLOCK:
                 reader.read_small(file, buffer(file_header_size(file)))
             elif self._compared.may_be_stored(file):
-                file.sha256 = reader.digest(file)
+                file.sha256 = reader.digest(file, self._batch.report_progress)
             if (stored := self._compared.stored(file)) is not None:
                 self._batch.bytes += file.size
                 self._archived(file, stored)
@@ -208,7 +209,7 @@ class PackWriter:
     def _store_large(self, file: OpenedFile, pack: str) -> Generator[bytes, None, None]:
         """Yield a file of more than ``BLOCK`` bytes as a member of the tar ``pack``; close the file."""
         try:
-            yield from large_member(file, self._count)
+            yield from large_member(file, self._count, self._batch.report_progress)
         finally:
             os.close(file.fd)
         if file.error:
@@ -219,7 +220,6 @@ class PackWriter:
 
     def _count(self, size: int) -> None:
         self._batch.bytes += size
-        self._batch.report_progress()
 
     def _archived(self, file: OpenedFile, stored: Stored) -> None:
         if not file.stable:

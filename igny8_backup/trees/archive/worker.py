@@ -61,8 +61,13 @@ class EventWriter:
         elif isinstance(event, Skipped):
             self._add_skipped(event)
         else:
+            going_on = self._now == (event.files, event.bytes)  # while a large file is compared
             self._now = event.files, event.bytes
-            if event.files - self._sent[0] >= PROGRESS_FILES or event.bytes - self._sent[1] >= PROGRESS_BYTES:
+            if (
+                going_on
+                or event.files - self._sent[0] >= PROGRESS_FILES
+                or event.bytes - self._sent[1] >= PROGRESS_BYTES
+            ):
                 self._send_progress()
 
     def finish(self) -> None:

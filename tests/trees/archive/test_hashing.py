@@ -223,6 +223,24 @@ def test_hashers_closed_early_stop_a_large_file(tmp_path: Path) -> None:
         hashers.submit([known(tmp_path, "large", Backup(records=[record_of_large(tmp_path)]))])
 
 
+class _Seen(Exception):
+    pass
+
+
+def test_hashers_report_progress_while_they_read_a_large_file(tmp_path: Path) -> None:
+    (tmp_path / "large").touch()
+    with open(tmp_path / "large", "r+b") as file:
+        file.truncate(1 << 40)
+
+    def seen() -> None:
+        raise _Seen
+
+    with Hashers(Job(root=str(tmp_path))) as hashers:
+        answer = hashers.submit([known(tmp_path, "large", Backup(records=[record_of_large(tmp_path)]))])
+        with pytest.raises(_Seen):
+            hashers.wait(answer, seen)
+
+
 def record_of_large(root: Path) -> Record:
     status = (root / "large").stat()
     return Record(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,8 +16,11 @@ from igny8_backup.errors import FilesError, IntegrityError, ToolError, UsageErro
 from igny8_backup.streams import BLOCK
 from igny8_backup.trees.archive.client import Job, tree_reader
 from igny8_backup.trees.archive.client import Report as ReadReport
-from igny8_backup.trees.archive.worker import PROGRESS_FILES
-from igny8_backup.trees.worker_protocol import start_worker
+from igny8_backup.trees.archive.events import Progress
+from igny8_backup.trees.archive.folders import FoldersTar
+from igny8_backup.trees.archive.worker import PROGRESS_FILES, EventWriter
+from igny8_backup.trees.index.index import IndexWriter
+from igny8_backup.trees.worker_protocol import PROGRESS, Message, start_worker
 from tests.trees.tools import take
 
 pytestmark = pytest.mark.slow
@@ -55,6 +58,26 @@ def test_archive_worker_progress_includes_unchanged_files(root: Path, tmp_path: 
         assert len(reported) >= 2 and reported[-1] == (PROGRESS_FILES + 4, PROGRESS_FILES + 3 * BLOCK + 8)
         assert reported == sorted(reported)
     assert stored == 0
+
+
+class _Sent:
+    """The messages that were sent to the parent process."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+
+def test_progress_of_a_comparison_is_sent_although_nothing_is_counted(tmp_path: Path) -> None:
+    """Otherwise a large file that is only hashed would look like a stall."""
+    sent = _Sent()
+    with open(tmp_path / "index", "wb") as index_file, open(tmp_path / "folders", "wb") as folders:
+        writer = EventWriter(IndexWriter(index_file), FoldersTar(folders), cast(Any, sent))
+        for _ in range(2):
+            writer(Progress(3, 5))
+    assert sent.messages == [Message(PROGRESS, 3, 5)]
 
 
 def test_archive_worker_result_equals_pack_writer(root: Path, tmp_path: Path) -> None:
