@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +16,12 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.manifest import DatabasePart
-from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise
 from tests.operations.backup.chunked.dumping import PLACEMENT, Host, Killed
+from tests.operations.clocks import by_clock
 
 pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
 
@@ -211,3 +215,19 @@ def test_forged_index_is_refused(machine: Host) -> None:
     forged = replace(part, object=first.object, packs=first.packs)
     with pytest.raises(IntegrityError, match="describes another dump than the manifest"):
         b"".join(open_dump(machine.context, forged, []))
+
+
+def test_archives_are_stored_over_one_connection_each(
+    context: BackupContext, settings: Any, tmp_path: Path
+) -> None:
+    """Many clients, such as that of SFTP, do not allow two threads to use one connection."""
+    machine = Host(context)
+    options = {"location": str(tmp_path / "storage")}
+    backend = "tests.operations.storages.OneThreadOnly"
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": {"BACKEND": backend, "OPTIONS": options}}
+    archives = [os.urandom(24 << 20), os.urandom(24 << 20)]
+    with open_context() as found:
+        machine.context = by_clock(replace(found, config=machine.context.config), machine.clock)
+        machine.dump(archives[0], data=archives[1:])
+        (backup_id,) = ids(machine)
+        assert machine.read_all(backup_id) == archives
