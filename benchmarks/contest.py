@@ -124,6 +124,6 @@ def hold(
             size = one.check()
             results.runs.setdefault(one.key, []).append(Run(round=number, measured=measured, stored=size))
             kept = "" if size is None else f", {size / 1e6:,.1f} MB {stored}"
-            peak = f"{measured.peak / 2**20:.0f} MiB"
-            say(f"  round {number}: {one.title}: {measured.wall:.2f} s, {peak}{kept}")
+            memory = f"{measured.memory / 2**20:.0f} MiB"
+            say(f"  round {number}: {one.title}: {measured.wall:.2f} s, {memory}{kept}")
     return results

@@ -2,7 +2,7 @@
 
 ``OTHER`` is a second checkout of this repository: of another commit, or with a change. The code of both
 checkouts backs up and restores the same files in turn, with the same interpreter, and every output is
-compared. The tables show wall and CPU seconds, peak memory, and the ratios of this checkout to the other.
+compared. The tables show wall and CPU seconds, memory, and the ratios of this checkout to the other.
 """
 
 from __future__ import annotations
@@ -170,20 +170,20 @@ def table(results: Results) -> str:
     lines = [
         f"### {results.title}",
         "",
-        "| | wall s: median | lowest | CPU s: median | lowest | peak MiB: median | highest | largest child |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | wall s: median | lowest | CPU s: median | lowest | memory MiB: median | highest |",
+        "|---|---|---|---|---|---|---|",
     ]
     for key, runs in results.runs.items():
         walls, cpus = _values(runs, "wall"), _values(runs, "cpu")
-        peaks, children = _values(runs, "peak"), _values(runs, "child_peak")
+        peaks = _values(runs, "memory")
         cells = [
             key,
             *(f"{found:.2f}" for found in (statistics.median(walls), min(walls))),
             *(f"{found:.2f}" for found in (statistics.median(cpus), min(cpus))),
-            *(f"{found / report.MIB:.0f}" for found in (statistics.median(peaks), max(peaks), max(children))),
+            *(f"{found / report.MIB:.0f}" for found in (statistics.median(peaks), max(peaks))),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    ratios = [f"{what} {_ratio(results, what):.3f}" for what in ("wall", "cpu", "peak")]
+    ratios = [f"{what} {_ratio(results, what):.3f}" for what in ("wall", "cpu", "memory")]
     lines += ["", f"Median over rounds of this checkout to the other: {', '.join(ratios)}.", ""]
     return "\n".join(lines)
 

@@ -26,13 +26,16 @@ _TAIL = 2000
 class Measured:
     """``wall`` and ``cpu`` in seconds, with child processes but without a database server; the rest in bytes.
 
-    ``peak`` is the sum of the peak resident memory of the programs of the pipeline; ``child`` and
-    ``child_peak`` describe the largest process that they started. ``scratch`` is the peak size of the
-    temporary files.
+    ``memory`` is the peak of the memory of all processes together, PSS without clean pages of files
+    (``watch.memory_of``); ``memory_by`` has its parts, by program. ``peak`` is the sum of the peak resident
+    memory (RSS) of the programs of the pipeline; ``child`` and ``child_peak`` describe the largest process
+    that they started. ``scratch`` is the peak size of the temporary files.
     """
 
     wall: float
     cpu: float
+    memory: int
+    memory_by: dict[str, int]
     peak: int
     child: str
     child_peak: int
@@ -105,6 +108,8 @@ def _run(
     return Measured(
         wall=wall,
         cpu=cpu,
+        memory=watch.memory,
+        memory_by=watch.memory_by,
         peak=sum(peak for pid, peak in watch.peaks.items() if pid in own),
         child=watch.names.get(largest, ""),
         child_peak=others.get(largest, 0),

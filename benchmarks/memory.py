@@ -1,7 +1,7 @@
 """``python -m benchmarks.memory``: measure the peak memory of commands with data of different sizes.
 
-The result is the peak resident memory of the command itself; child processes (pg_dump, pg_restore) are
-separate.
+The result is the peak of the memory of the command and of its child processes (workers, pg_dump, pg_restore)
+together, as PSS without clean pages of files: see ``watch.memory_of``.
 """
 
 from __future__ import annotations
@@ -38,15 +38,19 @@ ALLOWED_MORE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """The memory and time of one command, in MiB and seconds."""
+    """The memory and time of one command, in MiB and seconds.
+
+    ``peak`` is the memory of all its processes, and ``parts`` what each program has of it. ``resident`` is
+    the peak resident memory (RSS) of the command without its child processes.
+    """
 
     what: str
     storage: str
     peak: float
     limit: float
     wall: float
-    child: str
-    child_peak: float
+    parts: dict[str, float]
+    resident: float
 
     @property
     def met(self) -> bool:
@@ -97,12 +101,20 @@ def main() -> None:
 def table(found: Sequence[Peak]) -> str:
     """Return the peaks as Markdown."""
     rows = [
-        f"| {one.what} | {one.storage} | {one.peak:.0f} | at most {one.limit:.0f} |"
-        f" {'met' if one.met else '**missed**'} | {one.wall:.0f} |"
+        f"| {one.what} | {one.storage} | {one.peak:.0f} | {_parts(one)} | {one.resident:.0f} |"
+        f" at most {one.limit:.0f} | {'met' if one.met else '**missed**'} | {one.wall:.0f} |"
         for one in found
     ]
-    head = "| | storage | peak MiB | limit | | wall s |\n|---|---|---|---|---|---|"
-    return "\n".join(["### Peak memory of our process", "", head, *rows, ""])
+    head = (
+        "| | storage | memory MiB | of which | RSS of the command MiB | limit | | wall s |\n"
+        "|---|---|---|---|---|---|---|---|"
+    )
+    return "\n".join(["### Peak memory of all processes of a command", "", head, *rows, ""])
+
+
+def _parts(found: Peak) -> str:
+    largest_first = sorted(found.parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{program} {size:.0f}" for program, size in largest_first)
 
 
 @contextmanager
@@ -187,13 +199,13 @@ def _peak(
     found = Peak(
         what=what,
         storage=storage,
-        peak=measured.peak / report.MIB,
+        peak=measured.memory / report.MIB,
         limit=limit or LIMITS[storage],
         wall=measured.wall,
-        child=measured.child,
-        child_peak=measured.child_peak / report.MIB,
+        parts={program: size / report.MIB for program, size in measured.memory_by.items()},
+        resident=measured.peak / report.MIB,
     )
-    say(f"  {storage}: {what}: {found.peak:.0f} MiB, {found.wall:.1f} s")
+    say(f"  {storage}: {what}: {found.peak:.0f} MiB ({_parts(found)}), {found.wall:.1f} s")
     return found
 
 

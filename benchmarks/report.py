@@ -13,7 +13,7 @@ from benchmarks.contest import Contestant, Results, Target
 
 README = ROOT / "benchmarks" / "README.md"
 MIB = 2**20
-_MORE = " | peak MiB | largest child, MiB | scratch MB |"
+_MORE = " | memory MiB | RSS MiB | largest child, RSS MiB | scratch MB |"
 _RATIOS = "| ours | against | | ratio | without Django's start | target | |"
 
 
@@ -23,7 +23,7 @@ def markdown(results: Results, targets: Sequence[Target]) -> str:
         f"### {results.title}",
         "",
         f"| | wall s | lowest to highest | CPU s | {results.stored} MB{_MORE}",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_row(results, one) for one in results.contestants if one.key in results.runs),
         "",
     ]
@@ -45,6 +45,7 @@ def _row(results: Results, one: Contestant) -> str:
         f"{walls[0]:.2f} to {walls[-1]:.2f}",
         f"{results.median(one.key, lambda run: run.measured.cpu):.1f}",
         "" if stored is None else f"{stored / 1e6:,.1f}",
+        f"{max(run.measured.memory for run in runs) / MIB:.0f}",
         f"{max(run.measured.peak for run in runs) / MIB:.0f}",
         f"{child.child} {child.child_peak / MIB:.0f}" if child.child else "",
         f"{max(run.measured.scratch for run in runs) / 1e6:,.0f}",

@@ -1,6 +1,7 @@
-"""Watch a tree of processes while it runs: the peak memory of each process, and the temporary files.
+"""Watch a tree of processes while it runs: its memory, and the temporary files.
 
-``wait4`` returns one number for a process and its children; here each process is measured separately.
+``wait4`` returns one number for a process and its children. Here each process is measured separately, and the
+memory of all at the same moment is added up (``memory_of``).
 """
 
 from __future__ import annotations
@@ -14,21 +15,26 @@ from types import TracebackType
 from typing import Self
 
 INTERVAL = 0.05
-"""Seconds between measurements of memory. The kernel keeps the peak, so little can be missed."""
+"""Seconds between measurements of memory. The kernel keeps the peak of the resident memory of each process.
+It does not keep the peak of ``memory_of``, so a shorter peak may be missed."""
 
 SCRATCH_EVERY = 4
 """Measurements of memory for each measurement of temporary files, which takes longer."""
 
 
 class StallMonitor:
-    """A context manager that measures ``peaks`` (bytes by process id), ``names`` and ``scratch`` (bytes).
+    """A context manager that measures the processes ``roots`` and their descendants. All sizes are in bytes.
 
+    ``peaks`` has the peak resident memory by process id, and ``names`` the names of the programs. ``memory``
+    is the peak of the sum of ``memory_of`` over all processes, and ``memory_by`` has its parts, by program.
     ``scratch`` is the peak size of the files in ``folder``, including files without a name.
     """
 
     def __init__(self, roots: Iterable[int], folder: Path) -> None:
         self.peaks: dict[int, int] = {}
         self.names: dict[int, str] = {}
+        self.memory = 0
+        self.memory_by: dict[str, int] = {}
         self.scratch = 0
         self._roots = list(roots)
         self._folder = os.fspath(folder)
@@ -52,6 +58,7 @@ class StallMonitor:
             tree = self._tree()
             for pid in tree:
                 self._look(pid)
+            self._add_up(tree)
             if looks % SCRATCH_EVERY == 0:
                 self.scratch = max(self.scratch, self._scratch(tree))
             looks += 1
@@ -81,6 +88,15 @@ class StallMonitor:
                 self.peaks[pid] = int(fields["VmHWM"].split()[0]) * 1024
                 self.names[pid] = fields["Name"].strip()
 
+    def _add_up(self, tree: list[int]) -> None:
+        found: dict[str, int] = {}
+        for pid in tree:
+            with suppress(OSError):  # it has ended
+                size, name = memory_of(pid), _program(pid)
+                found[name] = found.get(name, 0) + size
+        if (memory := sum(found.values())) > self.memory:
+            self.memory, self.memory_by = memory, found
+
     def _scratch(self, tree: list[int]) -> int:
         used: dict[tuple[int, int], int] = {}
         for folder, _, files in os.walk(self._folder):
@@ -94,6 +110,32 @@ class StallMonitor:
                         if os.readlink(path).startswith(self._folder + "/"):
                             _count(path, used)
         return sum(used.values())
+
+
+def memory_of(pid: int) -> int:
+    """Return the memory of a process in bytes: its PSS without clean pages of files. Raises ``OSError``.
+
+    PSS is the proportional set size: a page that several processes share counts as an equal part in each, so
+    that the sum over processes counts each page once. Anonymous memory (also if it is swapped out), shared
+    memory and modified pages of files count. Clean pages of files do not: programs, libraries, and files that
+    are only read through a mapping. The kernel drops these pages whenever it needs the memory. A mapped file
+    on tmpfs counts, because it is in memory in any case. Source: proc_pid_smaps(5).
+    """
+    sizes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        field, size, _ = line.split()
+        sizes[field] = int(size) * 1024
+    # Pss_Dirty has the modified pages of all three kinds. Pages of the first two can be clean, if rarely.
+    resident = max(sizes["Pss_Anon:"] + sizes["Pss_Shmem:"], sizes.get("Pss_Dirty:", 0))
+    return resident + sizes["SwapPss:"]
+
+
+def _program(pid: int) -> str:
+    """Return the module of ``python -m MODULE``, without its package, or the name of another program."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    if len(words) > 2 and words[1] == b"-m":
+        return words[2].decode().rpartition(".")[2]
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _count(path: str, used: dict[tuple[int, int], int]) -> None:

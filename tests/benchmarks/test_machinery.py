@@ -9,9 +9,9 @@ from benchmarks.measure import Measured
 MIB = 2**20
 
 
-def run(number: int, wall: float, cpu: float, peak: int) -> Run:
+def run(number: int, wall: float, cpu: float, memory: int) -> Run:
     found = Measured(
-        wall=wall, cpu=cpu, peak=peak * MIB, child="python", child_peak=20 * MIB + number, scratch=0
+        wall=wall, cpu=cpu, memory=memory * MIB, memory_by={}, peak=0, child="", child_peak=0, scratch=0
     )
     return Run(round=number, measured=found, stored=None)
 
@@ -23,6 +23,8 @@ def test_table_compares_runs_of_the_same_round() -> None:
     }
     lines = table(Results(title="Restore", contestants=(), runs=runs)).splitlines()
     assert lines[0] == "### Restore"
-    assert f"| {THIS} | 3.00 | 1.00 | 1.10 | 1.00 | 91 | 92 | 20 |" in lines
-    assert f"| {OTHER} | 6.00 | 2.00 | 2.20 | 2.00 | 91 | 92 | 20 |" in lines
-    assert lines[-1] == "Median over rounds of this checkout to the other: wall 0.500, cpu 0.500, peak 1.000."
+    assert f"| {THIS} | 3.00 | 1.00 | 1.10 | 1.00 | 91 | 92 |" in lines
+    assert f"| {OTHER} | 6.00 | 2.00 | 2.20 | 2.00 | 91 | 92 |" in lines
+    assert lines[-1] == (
+        "Median over rounds of this checkout to the other: wall 0.500, cpu 0.500, memory 1.000."
+    )

@@ -29,6 +29,36 @@ def test_watch_counts_memory_of_each_process(tmp_path: Path) -> None:
     assert found.wall > 0.3
 
 
+def test_watch_adds_up_the_memory_of_all_processes_without_clean_files(tmp_path: Path) -> None:
+    (tmp_path / "clean").write_bytes(b"x" * (100 * MIB))
+    with (tmp_path / "modified").open("wb") as file:
+        file.truncate(40 * MIB)
+    source = (
+        "import mmap, subprocess, sys, time\n"
+        "shared = mmap.mmap(-1, 60 << 20)\n"  # of both processes
+        "shared.write(b's' * len(shared))\n"
+        "with open('clean', 'rb') as file:\n"
+        "    clean = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        "clean.find(b'y')\n"
+        "with open('modified', 'r+b') as file:\n"
+        "    modified = mmap.mmap(file.fileno(), 0)\n"
+        "modified.write(b'm' * len(modified))\n"
+        "child = 'import time; own = b\"o\" * (30 << 20); time.sleep(0.6)'\n"
+        "subprocess.run([sys.executable, '-I', '-c', child], check=True)\n"
+    )
+    found = measure([python(source)], env=dict(os.environ), cwd=tmp_path)
+    assert 130 * MIB < found.memory < 170 * MIB
+    assert found.memory == sum(found.memory_by.values())
+    assert found.peak > 200 * MIB  # the clean file as well
+
+
+def test_watch_counts_memory_of_a_program_by_its_module(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "worker.py").write_text("import time; own = b'o' * (30 << 20); time.sleep(0.4)")
+    found = measure([(sys.executable, "-m", "package.worker")], env=dict(os.environ), cwd=tmp_path)
+    assert found.memory_by["worker"] > 30 * MIB
+
+
 def test_watch_counts_scratch_files_without_a_name(tmp_path: Path) -> None:
     source = (
         "import tempfile, time\n"
@@ -79,7 +109,9 @@ def test_contest_alternates_and_stops_at_a_failed_check(tmp_path: Path) -> None:
 
 def test_report_ratio_is_the_median_of_pairs() -> None:
     def run(number: int, wall: float) -> Run:
-        measured = Measured(wall=wall, cpu=0, peak=0, child="", child_peak=0, scratch=0)
+        measured = Measured(
+            wall=wall, cpu=0, memory=0, memory_by={}, peak=0, child="", child_peak=0, scratch=0
+        )
         return Run(round=number, measured=measured, stored=int(wall * 10))
 
     results = Results(title="drift", contestants=[])
