@@ -40,9 +40,8 @@ ALLOWED_MORE = 8
 class Peak:
     """The memory and time of one command, in MiB and seconds.
 
-    ``peak`` is the memory of all its processes, and ``parts`` what each program has of it. ``resident`` is
-    the peak resident memory (RSS) of the command without its child processes.
-    """
+    ``peak`` is the memory of all its processes, ``parts`` what each program has of it, and ``resident`` the
+    peak resident memory (RSS) of the command alone."""
 
     what: str
     storage: str
@@ -105,10 +104,8 @@ def table(found: Sequence[Peak]) -> str:
         f" at most {one.limit:.0f} | {'met' if one.met else '**missed**'} | {one.wall:.0f} |"
         for one in found
     ]
-    head = (
-        "| | storage | memory MiB | of which | RSS of the command MiB | limit | | wall s |\n"
-        "|---|---|---|---|---|---|---|---|"
-    )
+    titles = ("", "storage", "memory MiB", "of which", "RSS of the command MiB", "limit", "", "wall s")
+    head = f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|"
     return "\n".join(["### Peak memory of all processes of a command", "", head, *rows, ""])
 
 

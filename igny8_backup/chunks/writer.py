@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from mmap import mmap
 
 from igny8_backup.chunks.cutter import Cutter
 from igny8_backup.chunks.locations import PACK_BYTES, Location, chunk_digest
@@ -58,7 +59,8 @@ class ArchiveWriter:
         self._old_packs = _OLD_PACKS // writers
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
-        self._pack = bytearray()
+        self._pack = memoryview(mmap(-1, PACK_BYTES))  # for all packs in turn; a page is allocated when used
+        self._used = 0
         self._name = ""
 
     def write(self, blocks: Blocks) -> Index:
@@ -103,21 +105,21 @@ class ArchiveWriter:
 
     def _add(self, chunk: memoryview) -> Location:
         """Add a chunk to the pack that is being filled; return the location of the chunk in that pack."""
-        if len(self._pack) + len(chunk) > PACK_BYTES:
+        if self._used + len(chunk) > PACK_BYTES:
             self._end_pack()
-        if not self._pack:
+        if not self._used:
             self._name = self._new_name()
-        offset = len(self._pack)
-        self._pack += chunk  # copied: the view keeps a large block in memory
+        offset, self._used = self._used, self._used + len(chunk)
+        self._pack[offset : self._used] = chunk  # copied: the view keeps a large block in memory
         return Location(self._name, offset, len(chunk))
 
     def _end_pack(self) -> None:
-        if self._pack:
-            self._store(self._name, _blocks(self._pack))
-            self._pack = bytearray()
+        if self._used:
+            self._store(self._name, _blocks(self._pack[: self._used]))
+            self._used = 0
 
 
-def _blocks(pack: bytearray) -> Generator[bytes, None, None]:
+def _blocks(pack: memoryview) -> Generator[bytes, None, None]:
     for start in range(0, len(pack), BLOCK):
         yield bytes(pack[start : start + BLOCK])
 

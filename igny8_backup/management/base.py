@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import math
@@ -12,7 +11,7 @@ import sys
 import traceback
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -21,6 +20,7 @@ from typing import Any, NoReturn, Protocol
 from django.core.management.base import BaseCommand, CommandError
 
 from igny8_backup.common.humanize import indented, one_line, printable
+from igny8_backup.common.memory import return_large_memory, share_arenas
 from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats import records
 from igny8_backup.management.output import Output
@@ -30,7 +30,6 @@ from igny8_backup.operations.guards.green_threads import refuse_eventlet
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.streams.interrupts import handling
 
-_M_ARENA_MAX = -8  # malloc.h of glibc
 _DONE = "The work of the command is done: look at its result with list_backups or show_backup."
 
 
@@ -76,6 +75,7 @@ class BackupCommand(BaseCommand):
         # their objects when the interpreter exits, which takes a tenth of a second.
         gc.freeze()
         share_arenas()
+        return_large_memory()
         try:
             super().run_from_argv(argv)
         except CommandError as error:  # only with --traceback
@@ -185,17 +185,6 @@ class BackupCommand(BaseCommand):
         if not self._json_shown:
             self.show_json({"error": kind, "message": message, "exit_status": status})
         raise CommandError(printable(message), returncode=status)
-
-
-def share_arenas() -> None:
-    """Make all threads of this process allocate memory from two arenas: mallopt(3), ``M_ARENA_MAX``.
-
-    By default glibc gives each thread an arena of its own, and memory freed in one arena is not available to
-    another. The many short-lived threads of this package and of libzstd would leave many large arenas. Does
-    nothing with another C library.
-    """
-    with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _terminable() -> AbstractContextManager[None]:

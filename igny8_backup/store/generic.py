@@ -24,7 +24,7 @@ from igny8_backup.store.foreign import translated_errors
 from igny8_backup.store.objects import SETTING, Stored, exists_error, incomplete_error, missing_error
 from igny8_backup.store.retry import Retry
 from igny8_backup.streams import BLOCK, Blocks
-from igny8_backup.streams.pipeline import BlockReader
+from igny8_backup.streams.block_reader import BlockReader
 
 # Attributes in which well-known storages hold their location. None of these attributes is a secret.
 PLACES = ("endpoint_url", "account_name", "azure_container", "bucket_name", "_host", "location", "root_path")

@@ -16,8 +16,8 @@ from contextlib import suppress
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK
 
-COUNT = 6
-"""Number of slots: the compressor reads several blocks at a time (``zstd.JOB``)."""
+COUNT = 4
+"""Number of slots: the compressor reads up to two blocks at a time (``zstd.JOB``)."""
 
 SIZE = 2 * BLOCK + (256 << 10)
 """Bytes in a slot. The part that no block has filled takes no memory."""

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError, ToolError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.age import generate_identity, parse_identities
+from igny8_backup.streams.block_reader import BlockReader
 from igny8_backup.streams.observe import Digest, verified
-from igny8_backup.streams.pipeline import BlockReader, Codec, decode, from_bytes, from_file, write_file
+from igny8_backup.streams.pipeline import Codec, decode, from_bytes, from_file, write_file
 from igny8_backup.streams.process import feed_process, process_output
 from tests.streams.conftest import Program, Source
 

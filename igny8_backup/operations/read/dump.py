@@ -22,8 +22,9 @@ from igny8_backup.streams import Blocks, Pieces
 from igny8_backup.streams.age import Identity
 from igny8_backup.streams.side_by_side import MOST_STREAMS
 
-_READER_BYTES = 16 << 20
-"""The memory that a further reader of chunks needs beside the bytes that it keeps."""
+_READER_BYTES = 22 << 20
+"""The memory that a further reader of chunks needs beside the bytes that it keeps: a pack of 8 MiB,
+the blocks from which it is decoded, and the buffers of a client program."""
 
 
 def open_dump(context: BackupContext, part: DatabasePart, identities: list[Identity]) -> Blocks:
@@ -45,7 +46,7 @@ def open_archives(context: BackupContext, part: DatabasePart, identities: list[I
     count = len(part.archives)
     if count == 1:
         return [open_dump(context, part, identities)]
-    kept = _kept_bytes(min(count, MOST_STREAMS))
+    kept = kept_bytes_of(min(count, MOST_STREAMS))
     return [_open_in_thread(context, part, identities, number, kept) for number in range(count)]
 
 
@@ -56,7 +57,7 @@ def _open_in_thread(
         yield from _open_archive(own, part, identities, number, kept_bytes)
 
 
-def _kept_bytes(readers: int) -> int:
+def kept_bytes_of(readers: int) -> int:
     """Return how many bytes each of several readers of chunks may keep, given their number.
 
     Beside them, each reader has a pack of 8 MiB, and the blocks from which it is decoded.
@@ -154,7 +155,7 @@ def _pieces(
             raise damaged_backup(error.what) from None
 
     sizes = {name: pack.raw_bytes for name, pack in packs.items()}
-    kept = _kept_bytes(min(len(part.archives), MOST_STREAMS))
+    kept = kept_bytes_of(min(len(part.archives), MOST_STREAMS))
     yield from read_undamaged(index, sizes, open_pack, damaged, kept_bytes=kept)
 
 

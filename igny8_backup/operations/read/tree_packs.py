@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
+from threading import Lock
 
 from igny8_backup.chunks.runs import Index, read_index
 from igny8_backup.errors import IntegrityError
@@ -15,8 +16,8 @@ from igny8_backup.operations.read.chunked import read_chunked
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.age import Identity
 
-_KEPT_BYTES = 16 << 20
-"""Several tars are read at the same time. Each reader may keep so many bytes of packs for later."""
+KEPT_BYTES_OF_TREE = 16 << 20
+"""The reader of a tar of large files may keep so many bytes of packs for later."""
 
 
 class TreePacks:
@@ -34,6 +35,7 @@ class TreePacks:
         packs = {keys.pack_of(item.key): item for item in stored}
         self._chunks = {name: item for name, item in packs.items() if is_large_chunks(item.key)}
         self._tars = {name: item for name, item in packs.items() if name not in self._chunks}
+        self._joining = Lock()  # threads put one tar together at a time, which takes 40 MiB of memory
 
     @property
     def names(self) -> Collection[str]:
@@ -56,17 +58,18 @@ class TreePacks:
     def joined(self, name: str, index: Blocks) -> Blocks:
         """Yield the bytes of the tar ``name`` of large files. ``index`` is the contents of its index.
 
-        Raises the errors of :meth:`open`.
+        Waits while another thread reads a tar of large files. Raises the errors of :meth:`open`.
         """
         try:
-            yield from read_chunked(
-                self._context,
-                self._read_index(name, index),
-                self._chunks,
-                self._identities,
-                name=f"The tar {name} of large files of {self._tree!r}",
-                kept_bytes=_KEPT_BYTES,
-            )
+            with self._joining:
+                yield from read_chunked(
+                    self._context,
+                    self._read_index(name, index),
+                    self._chunks,
+                    self._identities,
+                    name=f"The tar {name} of large files of {self._tree!r}",
+                    kept_bytes=KEPT_BYTES_OF_TREE,
+                )
         except IntegrityError as error:
             error.object_key = error.object_key or self._tars[name].key
             raise

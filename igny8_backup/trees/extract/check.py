@@ -11,7 +11,7 @@ from contextlib import closing
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks, Views
-from igny8_backup.streams.pipeline import BlockReader
+from igny8_backup.streams.block_reader import BlockReader
 from igny8_backup.trees.model.damage import damaged
 from igny8_backup.trees.model.names import escape, order
 from igny8_backup.trees.model.records import Record

@@ -33,6 +33,8 @@ from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.operations.transfer.upload import index_codec
 from igny8_backup.streams import Blocks
 
+SHARE_OF_WINDOW = 4
+"""The writer has this part of the memory for a window, because ordinary packs are stored at the same time."""
 _AHEAD = 2  # blocks of 1 MiB that wait for the thread that cuts them
 
 
@@ -159,6 +161,7 @@ class LargeFiles:
                 new_name=self._new_name,
                 store=self._store,
                 record=self._map.record,
+                writers=SHARE_OF_WINDOW,
             )
             return writer.write(self._blocks())
         except BaseException:

@@ -83,6 +83,7 @@ def backup_tree(
         observer.waiting_for("the files")
         large = None
         if large_in_chunks(context, part.name):
+            codec = replace(codec, workers=min(codec.workers, 1))  # there are two compressors
             large = LargeFiles(context, part.name, backup_id, parent, observer.waiting_for)
             stack.enter_context(large)
         job = Job(

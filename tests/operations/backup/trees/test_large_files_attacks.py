@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -164,3 +165,25 @@ def test_index_of_another_tar_is_the_damaged_object(site: Site) -> None:
     with pytest.raises(IntegrityError) as caught:
         list(packs.open(name))
     assert caught.value.object_key == index.key
+
+
+def test_tars_of_large_files_are_put_together_one_at_a_time(site: Site) -> None:
+    """Each takes 40 MiB of memory, and a restore has several threads."""
+    part = site.back_up().trees[0]
+    (name,) = {keys.pack_of(key) for key in tars(part)}
+    packs = TreePacks(site.context, "sites", part.packs, [])
+    begun = Event()
+
+    def read() -> None:
+        with closing(packs.open(name)) as blocks:
+            next(blocks)
+            begun.set()
+
+    first = packs.open(name)
+    next(first)
+    other = Thread(target=read)
+    other.start()
+    assert not begun.wait(0.5)
+    first.close()
+    other.join()
+    assert begun.is_set()
