@@ -167,6 +167,7 @@ def tree(project: Project, env: Mapping[str, str], storage: str, what: str, root
     for stored in (project.storage, project.folder / "buckets" / "backups"):
         for path in stored.iterdir() if stored.is_dir() else ():
             shutil.rmtree(path)
+    shutil.rmtree(project.state)  # or the next backup would miss this one, and suspect the other tree
 
 
 def generated(project: Project, scale: str) -> Iterator[Peak]:
