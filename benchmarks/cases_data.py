@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.options import FULL, QUICK
@@ -80,12 +81,8 @@ def _make_deep(root: Path, scale: str) -> None:
             _write(folder / "file", b"%d %d" % (chain, level))
 
 
-def _make_large(root: Path, scale: str) -> None:
-    _append(root / "large.log", LARGE[scale], 0)
-
-
-def _make_log(root: Path, scale: str) -> None:
-    _append(root / "large.log", LOG[scale], 0)
+def _make_large(sizes: dict[str, int], root: Path, scale: str) -> None:
+    _append(root / "large.log", sizes[scale], 0)
 
 
 def _touch(root: Path, number: int) -> None:
@@ -152,7 +149,7 @@ CASES = (
     Case(
         key="large",
         title="One large file",
-        make=_make_large,
+        make=partial(_make_large, LARGE),
         changes=(
             ("One large file, touched", _touch),
             ("One large file that grew by 3 %", _grow),
@@ -162,7 +159,7 @@ CASES = (
     Case(
         key="log",
         title="A log of 139 MB",
-        make=_make_log,
+        make=partial(_make_large, LOG),
         changes=(
             ("A log of 139 MB that grew by 3 %", _grow),
             ("A file of 139 MB changed in 20 places", _edit),

@@ -25,7 +25,7 @@ from igny8_backup.chunks.cutter import SEED_LIMIT, CutterIdentity
 from igny8_backup.chunks.locations import DIGEST_BYTES, KEY_BYTES, PACK_BYTES, Location
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.objects import ListReference
+from igny8_backup.formats.objects import ListReference, StoredObject
 
 SCHEMA = 3
 UPGRADES: records.Upgrades = {
@@ -63,6 +63,21 @@ class MapPack:
     listed_in: int
     of_full: bool
     written: str
+
+    @classmethod
+    def of(
+        cls, pack: StoredObject, *, listed_in: int = -1, of_full: bool = False, written: str = ""
+    ) -> MapPack:
+        """Return the entry of ``pack``. ``listed_in`` is -1 if the header has no list that describes it."""
+        return cls(
+            key=pack.key,
+            stored_bytes=pack.stored_bytes,
+            raw_bytes=pack.raw_bytes,
+            sha256=pack.sha256,
+            listed_in=listed_in,
+            of_full=of_full,
+            written=written,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-RUNS, BACKUPS = "runs/", "backups/"
-PACKS, CHECKS = "packs/", "checks/"
-REMOVED, RETIRED = "removed/", "removed/hosts/"
-LOCKS = "locks/"
-MARKS, DAMAGE = "marks.json", "damage.json"
-MARKER = f"{RUNS}0-storage.json"  # sorts before the run records
+RUNS, BACKUPS, PACKS, CHECKS = "runs/", "backups/", "packs/", "checks/"
+REMOVED, RETIRED, LOCKS = "removed/", "removed/hosts/", "locks/"
+MARKS, DAMAGE, MARKER = "marks.json", "damage.json", f"{RUNS}0-storage.json"  # sorts before the run records
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -28,7 +25,6 @@ _PACK = rf"(?P<id>{_ID})-[0-9]{{4,}}{_ROTATION}"
 _SIGNATURE = r"signatures/(?P<name>[a-z]+)-[0-9a-f]{32}\.sig"
 _ID_RE = re.compile(_ID)
 _STAMP_RE = re.compile(r"[0-9]{8}T(?!24)[0-9]{6}Z")  # Python 3.13 reads 24:00 as the next day
-_STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 
 _PATTERNS = {
     "run": rf"runs/(?P<id>{_ID})\.json",
@@ -59,18 +55,14 @@ _PATTERNS = {
     "chunk": rf"packs/(?P<host>{_HOST})/db\.(?P<name>{_NAME})/{_PACK}\.chunks\.zst(\.age)?",
     "list": rf"packs/(?P<host>{_HOST})/{_PACK}\.json",
 }
-KINDS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
-"""The kinds of objects, each with the pattern of its keys."""
+KINDS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}  # with the pattern of its keys
 _KINDS_IN = {
     top: [item for item in KINDS.items() if top in item[1].pattern.partition("/")[0].replace("\\", "")]
     for top in ("runs", "backups", "packs", "checks", "removed", "locks", MARKS, DAMAGE)
 }
-TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})
-"""The kinds of objects in the folder for the packs of a tree: see ``formats.chunked``."""
-SHARED = TREE_PACKS | {"chunk", "list"}
-"""The kinds of objects that several backups of a host can share."""
-ANNOTATIONS = frozenset({"pin", "old_check", "acceptance", "release", "spot", "copy"})
-"""The kinds of objects that are added to the folder of a finished backup, and that may be overwritten."""
+TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})  # in the folder for the packs of a tree
+SHARED = TREE_PACKS | {"chunk", "list"}  # several backups of a host can share these
+ANNOTATIONS = frozenset({"pin", "old_check", "acceptance", "release", "spot", "copy"})  # may be overwritten
 _WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/([^/]+/)?)(?P<id>{_ID})(?![0-9a-f])")
 
 
@@ -91,7 +83,7 @@ class Key:
 
 def stamp(moment: datetime) -> str:
     """Format an aware time in UTC, to the second: ``20261122T021500Z``."""
-    return moment.astimezone(UTC).strftime(_STAMP_FORMAT)
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def stamp_time(text: str) -> datetime:

@@ -6,25 +6,21 @@ contents are in the encrypted details: see ``formats.details``. ``formats.manife
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
 
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.chunked import ChunkedDump, chunk_folder, is_large_tar
+from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
 from igny8_backup.formats.comparison import Baseline, Expected
 from igny8_backup.formats.objects import ListReference, StoredObject, list_object
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.formats.records import NOT_STORED
 from igny8_backup.formats.source import Source
 
-SCHEMA, ARCHIVES_SCHEMA, DUMPS_SCHEMA, WHOLE_SCHEMA = 5, 4, 3, 2
-"""A manifest of schema 1 names its packs itself. Schema 2 names lists of packs. Schema 3 adds dumps in
-chunks and dumps in several archives, schema 4 dumps in several archives that are all in chunks, and schema 5
-large files in chunks. Earlier releases cannot read them, so a manifest that has none of them is written in an
-earlier schema."""
+SCHEMA = 5
+"""The newest schema of manifests: see ``formats.manifest_schema``."""
 COMPLETE, FAILED, NOT_COPIED = "complete", "failed", "not copied"
 """States of a part of a backup. A copy lacks a part that is ``NOT_COPIED``; a run can end in the others."""
 INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "locked"
@@ -120,8 +116,8 @@ class TreePart(PackedPart):
     without the holes of sparse files, or ``None`` in backups of earlier releases. ``skipped`` counts the
     files that the details list as skipped, ``excluded`` those that the settings exclude. The packs are tar
     archives of files; with large files in chunks, also the indexes of the tar archives of these files, and
-    the packs of their chunks (see ``formats.chunked``). ``full`` means that every file was
-    read and stored again. ``expected`` and ``baseline`` are the same as in :class:`DatabasePart`.
+    the packs of their chunks (see ``formats.chunked``). ``full`` means that every file was read and stored
+    again. ``expected`` and ``baseline`` are the same as in :class:`DatabasePart`.
     """
 
     kind: ClassVar[str] = "files"
@@ -242,13 +238,3 @@ class Manifest:
     @property
     def encrypted(self) -> bool:
         return "age" in self.details.codecs
-
-
-def schema_of(databases: Iterable[DatabasePart], trees: Iterable[TreePart]) -> int:
-    """Return the schema in which a manifest with these databases and trees is written."""
-    parts = list(databases)
-    if any(is_large_tar(pack.key) for tree in trees for pack in tree.packs):
-        return SCHEMA
-    if any(part.chunked and part.data for part in parts):
-        return ARCHIVES_SCHEMA
-    return DUMPS_SCHEMA if any(part.chunked or part.data for part in parts) else WHOLE_SCHEMA

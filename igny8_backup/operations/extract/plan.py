@@ -131,8 +131,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
         for manifest, tree in selected.trees:
             chosen = choose_files(context, tree, patterns, identities)
             if chosen.found:
-                packs = TreePacks(context, tree.name, tree.stored_packs, identities)
-                objects += packs.objects(chosen.packs)
+                objects += TreePacks(context, tree.name, tree.stored_packs, identities).objects(chosen.packs)
                 to = request.to_dir / tree.name
                 trees.append(TreeCopy(manifest.id, tree, chosen, to, request.allow_set_id))
         short += [] if request.ignore_space else _space_blockers(request.to_dir, trees)

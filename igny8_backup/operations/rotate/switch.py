@@ -12,7 +12,8 @@ from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys, lists, records
 from igny8_backup.formats.documents.rotation import rotated_key, with_objects
 from igny8_backup.formats.lists import BLOCK_BYTES, ListedObject
-from igny8_backup.formats.manifest import Manifest, schema_of
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.manifest_schema import schema_of
 from igny8_backup.formats.objects import ListReference, StoredObject
 from igny8_backup.operations.backup.lists import in_groups, naming_lists, store_list
 from igny8_backup.operations.context import BackupContext

@@ -131,9 +131,7 @@ class CheckRecorder:
 
     def add_sound(self, *objects: StoredObject) -> None:
         """Record that these objects were read and are undamaged. An object counts once."""
-        for item in objects:
-            if item.key in self._sound:
-                continue
+        for item in (item for item in objects if item.key not in self._sound):
             self._read += 1
             self._bytes += item.stored_bytes
             self._sound[item.key] = None

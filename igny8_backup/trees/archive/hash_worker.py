@@ -27,7 +27,7 @@ from igny8_backup.trees.scan.scan_ahead import UNCHANGED
 from igny8_backup.trees.worker_protocol import BATCH, PROGRESS, Message, Parent, run
 
 PROGRESS_PIECES = 64
-"""After this number of pieces (``BLOCK`` bytes) of large files, the archive worker is told of progress."""
+"""Progress is sent to the archive worker after this number of pieces (``BLOCK`` bytes) of large files."""
 
 
 class Hasher:

@@ -230,11 +230,8 @@ class Attempt:
         earlier = self.plan.allowed.get(name)
         pack = earlier.pack if earlier else self.new[name]
         found = described.get(pack.key)
-        return MapPack(
-            key=pack.key,
-            stored_bytes=pack.stored_bytes,
-            raw_bytes=pack.raw_bytes,
-            sha256=pack.sha256,
+        return MapPack.of(
+            pack,
             listed_in=lists.index(found) if found else -1,
             of_full=earlier.of_full if earlier else self.plan.kind == FULL,
             written=self.written.get(pack.key, ""),

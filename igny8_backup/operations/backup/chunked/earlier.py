@@ -165,7 +165,9 @@ def map_of_tried(tried: TriedDump, packs: Mapping[str, EarlierPack], folder: Pat
         started=tried.header.started,
         full_id="",
         lists=(),
-        packs=tuple(_map_pack(item) for item in packs.values()),
+        packs=tuple(
+            MapPack.of(item.pack, of_full=item.of_full, written=item.written) for item in packs.values()
+        ),
     )
     path = folder / f"{tried.header.alias}.tried"
     with MapWriter(folder) as writer:
@@ -235,16 +237,4 @@ def _stored(pack: ListedObject) -> StoredObject:
         sha256=pack.sha256,
         codecs=pack.codecs,
         blocks=pack.digests(),
-    )
-
-
-def _map_pack(found: EarlierPack) -> MapPack:
-    return MapPack(
-        key=found.pack.key,
-        stored_bytes=found.pack.stored_bytes,
-        raw_bytes=found.pack.raw_bytes,
-        sha256=found.pack.sha256,
-        listed_in=-1,
-        of_full=found.of_full,
-        written=found.written,
     )

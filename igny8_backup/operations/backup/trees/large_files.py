@@ -55,7 +55,7 @@ def large_in_chunks(context: BackupContext, tree: str) -> bool:
 
 
 class _Stopped(Exception):
-    """The backup of the tree has failed elsewhere."""
+    """The backup of the tree has failed while the thread was at work, so its chunks are not needed."""
 
 
 class LargeFiles:

@@ -118,7 +118,7 @@ class LargeMap:
             started=keys.id_time(self._id),
             full_id="",
             lists=(),
-            packs=tuple(_map_pack(new.get(name) or self._allowed[name]) for name in self._numbers),
+            packs=tuple(MapPack.of(new.get(name) or self._allowed[name]) for name in self._numbers),
         )
         self._writer.write(path, header, renumbered(earlier.entries(), numbers) if earlier else ())
 
@@ -136,18 +136,6 @@ class LargeMap:
             return found
         found.close()
         return None
-
-
-def _map_pack(pack: StoredObject) -> MapPack:
-    return MapPack(
-        key=pack.key,
-        stored_bytes=pack.stored_bytes,
-        raw_bytes=pack.raw_bytes,
-        sha256=pack.sha256,
-        listed_in=-1,
-        of_full=False,
-        written="",
-    )
 
 
 def _young(context: BackupContext, packs: Mapping[str, StoredObject]) -> dict[str, StoredObject]:
