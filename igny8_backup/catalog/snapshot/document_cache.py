@@ -53,6 +53,8 @@ class DocumentCache:
                 marks = ", ".join("?" * len(some))
                 rows = f"SELECT key, digest, content FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks only
                 for key, digest, packed in database.execute(rows, some):
+                    if key not in wanted:
+                        raise sqlite3.DatabaseError("the index of the table leads to another row")
                     content = _unpacked(packed, wanted[key].size)
                     if self._digest(wanted[key], content) == digest:
                         found[key] = content

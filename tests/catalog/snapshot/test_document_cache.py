@@ -101,6 +101,22 @@ def test_cache_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     assert DocumentCache(tmp_path, HERE).read(made) == {"runs/1.json": b"content"}
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_cache_whose_table_and_index_differ_is_replaced(tmp_path: Path, place: int) -> None:
+    """SQLite finds a row by its index and does not notice that the row has another key."""
+    contents = {f"runs/{number}.json": bytes([number]) * 900 for number in range(20)}
+    made = filled(tmp_path, contents)
+    file = file_in(tmp_path)
+    pieces = file.read_bytes().split(b"runs/11.json")
+    assert len(pieces) == 3, "the key is in the table and in the index"
+    pieces[place] += b"suns/11.json" + pieces.pop(place + 1)
+    file.write_bytes(b"runs/11.json".join(pieces))
+    assert DocumentCache(tmp_path, HERE).read(made).items() <= contents.items()
+    for _ in range(2):
+        DocumentCache(tmp_path, HERE).write(made, contents)
+    assert DocumentCache(tmp_path, HERE).read(made) == contents
+
+
 def test_cache_forgets_what_storage_lists_no_more(tmp_path: Path) -> None:
     old = filled(tmp_path, {"runs/1.json": b"content"})
     filled(tmp_path, {"runs/2.json": b"content"})
