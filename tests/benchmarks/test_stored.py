@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ROOT
+from benchmarks.project import base_environment
 from benchmarks.stored_goals import most_requests, verdicts
 
 
@@ -16,3 +25,20 @@ def test_verdicts_compare_each_operation_with_its_goal() -> None:
     lines = list(verdicts({"again": found}, 100_000))
     assert [line.split()[-1] for line in lines] == ["met", "MISSED", "MISSED"]
     assert "100 requests (at most 150)" in lines[0] and "2.00 s (at most 3)" in lines[0]
+
+
+@pytest.mark.slow
+def test_stored_measures_each_operation_on_s3(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "benchmarks.stored", "--one", "--s3", "--latency", "0"]
+    argv += ["--backups", "4", "--packs", "16", "--folder", str(tmp_path)]
+    env = base_environment(tmp_path) | {"DJANGO_DEBUG": "1"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, end = json.JSONDecoder().raw_decode(done.stdout)
+    assert found["objects"] == 4 * (2 + 2 * (2 + 2) + 1)  # manifest, run; packs, index, folders; details
+    for operation in ("list", "start of a backup", "restore without id", "monitor", "prune, dry run"):
+        assert found["first"][operation]["requests"]["GET listing"] > 0
+        # What was read before is not read again.
+        assert found["again"][operation]["requests"].get("GET object", 0) < 7
+    assert len(done.stdout[end:].strip().splitlines()) == 12
+    assert list(tmp_path.glob("igny8-stored-*")) == []
