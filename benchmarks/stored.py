@@ -109,7 +109,7 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def measure(folder: Path, backups: int, packs: int, latency: float | None) -> dict[str, dict[str, Any]]:
+def measure(folder: Path, backups: int, packs: int, latency: float | None) -> dict[str, Any]:
     """Make a storage of ``backups`` backups in ``folder``, and measure each operation on it.
 
     With ``latency``, an S3 server answers after so many milliseconds. Without it, the storage is the folder.
