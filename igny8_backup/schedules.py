@@ -21,6 +21,7 @@ def beat_schedule(
     logs: bool = False,
     pings: Mapping[str, str] = _NO_PINGS,
     copies: Iterable[str] = (),
+    fleet: str = "",
 ) -> dict[str, Any]:
     """Return entries for ``CELERY_BEAT_SCHEDULE``.
 
@@ -29,8 +30,9 @@ def beat_schedule(
     after it. ``monitor_backups`` runs every hour.
 
     ``copies`` are names of copies in ``COPIES``: each of them is pruned after the backups, and verified on
-    Saturdays. ``logs`` includes the trees in ``LOGS``. ``pings`` maps the name of a task, such as
-    ``backup_all``, to the URL that it pings. Daily and weekly tasks other than the backup never start between
+    Saturdays. ``fleet`` is the queue of a worker that coordinates fleet backups: then ``backup_fleet`` runs
+    there instead of ``backup_all``. ``logs`` includes the trees in ``LOGS``. ``pings`` maps the name of a
+    task, such as ``backup_all``, to the URL that it pings. Daily and weekly tasks other than the backup never start between
     02:00 and 03:00, an hour that occurs twice or never when clocks change. A task that no worker starts
     within a few hours expires.
     """
@@ -53,7 +55,9 @@ def beat_schedule(
             ),
         }
     return {
-        "igny8_backup nightly": entry("backup_all", nightly, 6 * _HOUR, logs=logs),
+        "igny8_backup nightly": _to_queue(fleet, entry("backup_fleet", nightly, 6 * _HOUR, logs=logs))
+        if fleet
+        else entry("backup_all", nightly, 6 * _HOUR, logs=logs),
         # The task waits for a backup that takes longer than three hours.
         "igny8_backup prune": entry("prune_backups", later(3), 6 * _HOUR, wait=2 * _HOUR),
         "igny8_backup weekly verification": entry(
@@ -114,3 +118,8 @@ def _entry(
         # django-celery-beat ignores "expires" and has an option of its own.
         "options": {"expires": expires, "expire_seconds": expires},
     }
+
+
+def _to_queue(queue: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return ``entry`` with the option that sends its task to ``queue``."""
+    return {**entry, "options": {**entry["options"], "queue": queue}}

@@ -8,7 +8,8 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
-from igny8_backup.jobs import backup, upkeep
+from igny8_backup.jobs import backup, fleet, upkeep
+from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 
 _OPTIONS: dict[str, Any] = {"acks_late": False, "ignore_result": False}
@@ -88,6 +89,43 @@ def backup_all(
             ping=ping,
         )
     )
+
+
+@shared_task(bind=True, name="igny8_backup.backup_fleet", **_OPTIONS)
+def backup_fleet(
+    self: Any,
+    *hosts: str,
+    logs: bool = False,
+    full: bool = False,
+    label: str = "",
+    start_within: float = START_WITHIN.total_seconds(),
+    end_within: float = END_WITHIN.total_seconds(),
+    wait: float = UNATTENDED_WAIT,
+    ping: str = "",
+) -> dict[str, Any]:
+    """Back up several hosts as one backup: see ``jobs.fleet.backup_fleet``."""
+    return _made(
+        fleet.backup_fleet(
+            self.request.id or "",
+            *hosts,
+            logs=logs,
+            full=full,
+            label=label,
+            start_within=start_within,
+            end_within=end_within,
+            wait=wait,
+            ping=ping,
+        )
+    )
+
+
+@shared_task(bind=True, name="igny8_backup.backup_fleet_part", **_OPTIONS)
+def backup_fleet_part(self: Any, **arguments: Any) -> dict[str, Any]:
+    """Make this host's part of a fleet backup: see ``jobs.fleet.backup_fleet_part``.
+
+    A later release may send further arguments, which this one ignores.
+    """
+    return _made(fleet.backup_fleet_part(self.request.id or "", arguments))
 
 
 def _registered(work: Callable[..., dict[str, Any]]) -> Any:

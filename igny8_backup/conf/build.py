@@ -24,7 +24,7 @@ from igny8_backup.conf.sections.databases import (
 from igny8_backup.conf.sections.drill import read_drill, read_restore_user
 from igny8_backup.conf.sections.encryption import read_encryption
 from igny8_backup.conf.sections.hooks import read_commands, read_workers
-from igny8_backup.conf.sections.hosts import read_hosts
+from igny8_backup.conf.sections.hosts import check_fleet, fleet_of, narrowed, read_hosts
 from igny8_backup.conf.sections.notify import read_notify, read_summary
 from igny8_backup.conf.sections.object_lock import read_object_lock
 from igny8_backup.conf.sections.queue import read_queue
@@ -79,6 +79,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         prefix=place.prefix,
         host=host,
         hosts=hosts,
+        fleet=fleet_of(hosts),
         environment=place.environment,
         databases=databases,
         sites=sites,
@@ -129,13 +130,14 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         debug=settings.DEBUG,
     )
     check_trees(reader, config)
+    check_fleet(reader, config)
     for key in reader.value:
         reader.wrong(
             "E002",
             f"{SETTING} has the unknown key {key!r}.",
             'Remove the key or correct its spelling: see "Settings" in the documentation.',
         )
-    return (None if reader.problems else config), tuple(reader.problems)
+    return (None if reader.problems else narrowed(config)), tuple(reader.problems)
 
 
 def _temporary_folder(reader: Reader) -> Path:

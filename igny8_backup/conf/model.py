@@ -109,12 +109,27 @@ class CopyTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetHost:
+    """What one host backs up in a fleet backup, and the Celery queue whose worker on that host does it.
+
+    ``databases`` are aliases, ``sites`` and ``logs`` names of trees.
+    """
+
+    queue: str
+    databases: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of this package. The page "Settings" of the documentation describes each.
 
     ``encryption`` is ``None`` only if the settings contain ``"ENCRYPTION": None``. ``exclude_caches`` are the
     names of the trees whose caches are excluded. ``hosts`` maps the names of the hosts that are expected to
-    make backups to their settings; it is ``None`` if none is declared. ``object_lock`` maps aliases of
+    make backups to their settings; it is ``None`` if none is declared. ``fleet`` are those of them that take
+    part in fleet backups; ``unclaimed`` are the databases and ``SITES`` that none of them backs up.
+    ``object_lock`` maps aliases of
     ``STORAGES`` to the locks of the objects there. ``copies`` are the storages that keep copies, by name.
     ``backup_every`` maps databases and trees to the time between two of their backups, as far as it is known.
     ``status_cache`` is the alias of the cache that holds the status for the page in the admin; it is empty if
@@ -124,6 +139,8 @@ class Config:
     prefix: str
     host: str
     hosts: Mapping[str, Mapping[str, Any]] | None = None
+    fleet: Mapping[str, FleetHost] = field(default_factory=dict)
+    unclaimed: tuple[str, ...] = ()
     environment: str
     databases: tuple[str, ...]
     sites: Mapping[str, Path]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 RUNS, BACKUPS, PACKS, CHECKS = "runs/", "backups/", "packs/", "checks/"
 REMOVED, RETIRED, LOCKS = "removed/", "removed/hosts/", "locks/"
+FLEETS = "fleets/"
 MARKS, DAMAGE, MARKER = "marks.json", "damage.json", f"{RUNS}0-storage.json"  # sorts before the run records
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
@@ -41,9 +42,11 @@ _PATTERNS = {
     "spot": rf"backups/(?P<id>{_ID})/spot\.json",
     "copy": rf"backups/(?P<id>{_ID})/copy\.json",
     "release": rf"backups/(?P<id>{_ID})/release\.json",
-    "signature": rf"((backups|checks|removed)/(?P<id>{_ID})|removed/hosts)/{_SIGNATURE}",
+    "signature": rf"((backups|checks|removed|fleets)/(?P<id>{_ID})|removed/hosts)/{_SIGNATURE}",
     "removal": rf"removed/(?P<id>{_ID})/removal\.json",
     "retirement": rf"removed/hosts/(?P<host>{_HOST})\.json",
+    "fleet": rf"fleets/(?P<id>{_ID})/fleet\.json",
+    "fleet_part": rf"fleets/(?P<id>{_ID})/(?P<host>{_HOST})\.(?P<name>database|files)\.json",
     "marks": r"marks\.json",
     "damage": r"damage\.json",
     "marker": r"runs/0-storage\.json",
@@ -58,7 +61,7 @@ _PATTERNS = {
 KINDS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}  # with the pattern of its keys
 _KINDS_IN = {
     top: [item for item in KINDS.items() if top in item[1].pattern.partition("/")[0].replace("\\", "")]
-    for top in ("runs", "backups", "packs", "checks", "removed", "locks", MARKS, DAMAGE)
+    for top in ("runs", "backups", "packs", "checks", "removed", "locks", "fleets", MARKS, DAMAGE)
 }
 TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})  # in the folder for the packs of a tree
 SHARED = TREE_PACKS | {"chunk", "list"}  # several backups of a host can share these
@@ -186,6 +189,20 @@ def removal_key(backup_id: str) -> str:
 
 def retirement_key(host: str) -> str:
     return f"{RETIRED}{host}.json"
+
+
+def fleet_folder(fleet_id: str) -> str:
+    return f"{FLEETS}{fleet_id}/"
+
+
+def fleet_key(fleet_id: str) -> str:
+    """Return the key of the record of a fleet backup: a backup that several hosts make together."""
+    return f"{fleet_folder(fleet_id)}fleet.json"
+
+
+def fleet_part_key(fleet_id: str, host: str, kind: str) -> str:
+    """Return the key of the record of one host's part; ``kind`` is ``database`` or ``files``."""
+    return f"{fleet_folder(fleet_id)}{host}.{kind}.json"
 
 
 def checks_folder(backup_id: str) -> str:

@@ -169,7 +169,8 @@ class Manifest:
     ``blocks`` names the list of blocks of the backup (see ``formats.lists``); ``None`` if its own objects are
     smaller than a block, or in older backups. ``recipients`` are the public keys that the objects are
     encrypted to; empty in older backups. If these keys were changed later, ``replaces`` has the SHA-256 of
-    each earlier manifest, oldest first. ``left_out``, in memory only, are the parts that a copy lacks.
+    each earlier manifest, oldest first. ``fleet`` is the id of the fleet backup that the backup is a part of;
+    empty if there is none. ``left_out``, in memory only, are the parts that a copy lacks.
     """
 
     schema: int
@@ -189,6 +190,7 @@ class Manifest:
     blocks: ListReference | None = None
     recipients: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    fleet: str = ""
     left_out: tuple[DatabasePart | TreePart, ...] = field(default=(), compare=False, metadata=NOT_STORED)
 
     @property

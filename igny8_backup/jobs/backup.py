@@ -17,9 +17,9 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.jobs.reporting import run_reported
-from igny8_backup.operations.backup.request import BackupRequest
+from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup
-from igny8_backup.operations.context import open_context
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.copies.run import copy_after_run
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 from igny8_backup.operations.notify.report import Report
@@ -47,7 +47,7 @@ def backup_db(
     making the same one. Returns the id of the backup, its size in bytes and the number of skipped files;
     ``None`` if an earlier delivery of the same task is still at work. Raises ``BackupError``.
     """
-    with run_reported("backup_db", ping, partial(_what_is_left, delivery)) as report:
+    with run_reported("backup_db", ping, partial(what_is_left, delivery)) as report:
         request = BackupRequest(
             databases=choose_databases(get_config(), aliases),
             label=label,
@@ -73,7 +73,7 @@ def backup_sites(
     ``full`` stores every file again, changed or not. The other arguments have the same meaning as for
     ``backup_db``, and the result has the same fields.
     """
-    with run_reported("backup_sites", ping, partial(_what_is_left, delivery)) as report:
+    with run_reported("backup_sites", ping, partial(what_is_left, delivery)) as report:
         request = BackupRequest(
             trees=choose_trees(get_config(), names, logs=logs),
             full=full,
@@ -98,7 +98,7 @@ def backup_all(
 
     The arguments have the same meaning as for ``backup_db`` and ``backup_sites``.
     """
-    with run_reported("backup_all", ping, partial(_what_is_left, delivery)) as report:
+    with run_reported("backup_all", ping, partial(what_is_left, delivery)) as report:
         config = get_config()
         request = BackupRequest(
             databases=config.databases,
@@ -123,11 +123,20 @@ def _back_up(request: BackupRequest, wait: float, report: Report) -> dict[str, A
         open_context(progress=report, writing=True, wait=wait) as opened,
         refreshing_status(opened) as context,
     ):
-        result = run_backup(context, request)
-        copies = copy_after_run(context, result)
+        return finish_backup(context, run_backup(context, request), report, request.task_id)
+
+
+def finish_backup(
+    context: BackupContext, result: BackupResult, report: Report, delivery: str
+) -> dict[str, Any] | None:
+    """Copy the backup ``result`` to the storages in ``COPIES``, and report it; return the result of the task.
+
+    ``delivery`` is the id of the task. Raises ``IncompleteError`` if a part of the work failed.
+    """
+    copies = copy_after_run(context, result)
     if result.earlier:
         report.suppress()  # the first delivery of the task, or the run that goes on, reports the backup
-        return _repeated(result.earlier, request.task_id)
+        return _repeated(result.earlier, delivery)
     if not (result.complete and copies.complete):
         problems = result.problems(_SHOWN) + copies.problems()
         report.fail(*problems, alarms=[*result.alarms, *copies.alarms])
@@ -158,7 +167,7 @@ def _repeated(run: RunRecord, task_id: str) -> dict[str, Any] | None:
     return {"id": run.id, "repeated": True, "skipped": 0, "stored_bytes": 0}
 
 
-def _what_is_left(delivery: str) -> str:
+def what_is_left(delivery: str) -> str:
     """Return a sentence about what an interrupted backup task has left in the storage.
 
     It is empty if the storage cannot be read.

@@ -113,19 +113,25 @@ class StorageLock:
 
 @contextmanager
 def storage_lock(
-    store: Store, open_store: OpenStore | None, *, host: str, state_dir: Path, doing: str
+    store: Store,
+    open_store: OpenStore | None,
+    *,
+    host: str,
+    state_dir: Path | None,
+    doing: str,
+    fleet: str = "",
 ) -> Iterator[StorageLock]:
     """Lock ``store`` against runs on other hosts until the block ends.
 
     ``open_store`` opens the same store for another thread, which renews the claim; with None the claim is not
     renewed. ``doing`` describes this run in the messages of other runs. The caller holds the lock of its own
-    host, so an older claim from the same ``state_dir`` belongs to a killed run. Raises :class:`LockedError`,
-    which names the other run, and ``StorageError``.
+    host, so an older claim from the same ``state_dir`` belongs to a killed run. ``state_dir`` is ``None`` if
+    the caller does not hold that lock. ``fleet`` is the id of the fleet backup that this run belongs to: its runs do
+    not exclude one another. Raises :class:`LockedError`, which names the other run, and ``StorageError``.
     """
     now = utc_now()
-    claim = Claim(
-        schema=SCHEMA, host=host, owner=_owner(state_dir, host), doing=doing, since=now, renewed=now
-    )
+    owner = secrets.token_hex(16) if state_dir is None else _owner(state_dir, host)
+    claim = Claim(schema=SCHEMA, host=host, owner=owner, doing=doing, since=now, renewed=now, fleet=fleet)
     key = keys.lock_key(keys.make_id(now, secrets.token_hex(3)))
     if others := _living(store, "", claim):
         raise _locked(store, others)
@@ -186,7 +192,7 @@ def _living(store: Store, key: str, claim: Claim) -> dict[str, Claim | None]:
         if _is_dead(item, other, claim, now):
             with suppress(StorageError):
                 store.delete(item.key)
-        elif not (other and other.released):
+        elif not (other and (other.released or (claim.fleet and other.fleet == claim.fleet))):
             found[item.key] = other
     return found
 

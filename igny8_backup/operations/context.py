@@ -174,11 +174,15 @@ class BackupContext:
         return find_identities(self.config, chosen, needed=needed)
 
     @contextmanager
-    def locked(self, doing: str, *, storage: bool = True) -> Iterator[list[HeldLock]]:
+    def locked(
+        self, doing: str, *, storage: bool = True, fleet: str = "", coordinates: bool = False
+    ) -> Iterator[list[HeldLock]]:
         """Hold the locks that exclude other runs: a file on this host, and a lock that other hosts see.
 
         ``doing``, such as "a backup", describes this run in the error messages of the other runs. Without
-        ``storage`` no lock is taken in the storage, because the work does not need the storage.
+        ``storage`` no lock is taken in the storage, because the work does not need the storage. ``fleet`` is
+        the id of the fleet backup that this run belongs to, whose runs do not exclude one another. A run that
+        ``coordinates`` it takes no lock on this host.
 
         Yields the locks on the database server and in the storage. The caller checks them before it completes
         its work, because a lock is lost with its connection. If the server or the storage does not answer,
@@ -186,9 +190,20 @@ class BackupContext:
         """
         changed_defaults.note_first_run(self.config)
         run = run_locks.Run(
-            self.config, self.own_store, self.reopen, self.engine, self.progress.note, doing, self.clock
+            self.config,
+            self.own_store,
+            self.reopen,
+            self.engine,
+            self.progress.note,
+            doing,
+            self.clock,
+            fleet,
         )
-        with retry_until(lambda: run_locks.take(run, storage=storage), self.wait, self.progress) as held:
+
+        def take() -> AbstractContextManager[list[HeldLock]]:
+            return run_locks.take_for_fleet(run) if coordinates else run_locks.take(run, storage=storage)
+
+        with retry_until(take, self.wait, self.progress) as held:
             yield held
 
     def when_free(self, doing: str) -> BackupContext:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from igny8_backup.celery.control import CONNECT_SECONDS
+from igny8_backup.celery.send import send_task
 from igny8_backup.celery.workers import find_app
-from igny8_backup.common.outside import is_from_outside
-from igny8_backup.errors import BackupError
 
 
 class CeleryQueue:
@@ -24,28 +22,4 @@ class CeleryQueue:
 
     def send(self, name: str, arguments: dict[str, Any]) -> str:
         """Queue the task; return its id. Raises ``BackupError`` if the broker does not answer."""
-        app, _ = find_app()
-        limits = {
-            "max_retries": 1,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "socket_timeout": CONNECT_SECONDS,
-        }
-        try:
-            with app.connection_for_write(transport_options=limits) as connection:
-                connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
-                sent = app.send_task(
-                    f"igny8_backup.{name}",
-                    kwargs=arguments,
-                    connection=connection,
-                    retry=False,
-                    ignore_result=True,
-                )
-        except Exception as error:  # the libraries of brokers raise exceptions of any class
-            if is_from_outside(error):
-                raise
-            raise BackupError(
-                f"The broker cannot be reached ({type(error).__name__}).",
-                unchanged="Nothing was queued.",
-                hint="Check that the broker runs, then press the button again.",
-            ) from None
-        return str(sent.id)
+        return send_task(name, arguments)

@@ -14,13 +14,14 @@ from igny8_backup.signing import sshsig
 
 MANIFEST, CHECK, PIN, ACCEPTANCE = "manifest", "check", "pin", "acceptance"
 RELEASE, REMOVAL, COPY, RETIREMENT = "release", "removal", "copy", "retirement"
-KINDS = (MANIFEST, CHECK, PIN, ACCEPTANCE, RELEASE, REMOVAL, COPY, RETIREMENT)
+FLEET = "fleet"
+KINDS = (MANIFEST, CHECK, PIN, ACCEPTANCE, RELEASE, REMOVAL, COPY, RETIREMENT, FLEET)
 """The kinds of documents. Each has a namespace of its own, so that the signature of a document of one
 kind is refused for another kind."""
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != RETIREMENT)
 """The kinds that a key may sign if the settings list none. A retirement is not one of them: it ends the
 alarms about a host, so whoever has stolen the key of this host must not sign it."""
-LOCAL_KINDS = (CHECK, PIN, RELEASE, REMOVAL, COPY, RETIREMENT)
+LOCAL_KINDS = (CHECK, PIN, RELEASE, REMOVAL, COPY, RETIREMENT, FLEET)
 """Documents of these kinds are about what one storage contains. Others are copied with the backup."""
 
 PART_KINDS = ("database", "files")

@@ -65,6 +65,7 @@ def _scheduled(
         with_logs = logs if (entry.get("kwargs") or {}).get("logs") else ()
         names = {
             "all": (*databases, *sites, *with_logs),
+            "fleet": (*databases, *sites, *with_logs),
             "db": chosen or databases,
             "sites": chosen or (*sites, *with_logs),
         }.get(kind, ())

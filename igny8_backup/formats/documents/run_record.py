@@ -31,7 +31,9 @@ class RunRecord:
     ``errors`` maps the name of each failed database or tree to the class of its exception.
     ``manifest_sha256`` is the digest of the manifest that the run wrote. ``pruned`` is the time when
     ``prune_backups`` removed the manifest. ``missing`` are ids of earlier backups that the host remembered
-    and did not find in storage.
+    and did not find in storage. ``fleet`` is the id of the fleet backup of which the run makes a part.
+    ``snapshots`` is when the snapshots of all databases of that part existed, so that other hosts may begin
+    with their files.
     """
 
     schema: int
@@ -49,6 +51,8 @@ class RunRecord:
     manifest_sha256: str = ""
     pruned: datetime | None = None
     missing: tuple[str, ...] = ()
+    fleet: str = ""
+    snapshots: datetime | None = None
 
     @property
     def stored_manifest(self) -> bool:

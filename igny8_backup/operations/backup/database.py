@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -38,11 +38,13 @@ def backup_database(
     observer: RunObserver,
     chunked: ChunkedDumps,
     damaged: Collection[str] = (),
+    on_snapshot: Callable[[], None] = lambda: None,
 ) -> tuple[DatabasePart, DatabaseDetails, BackupError | None]:
     """Dump the database ``part.alias`` and store the dump, whole or in chunks.
 
     ``observer`` receives the progress. ``chunked`` stores those dumps of this run that are cut into chunks.
-    ``damaged`` are the keys of objects in storage that are known to be damaged.
+    ``damaged`` are the keys of objects in storage that are known to be damaged. ``on_snapshot`` is called
+    when the snapshot of the dump exists, and again if the dump starts over.
 
     Returns the completed ``part`` (the entry of the database in the manifest), the details of the database,
     and an error if a probe (a query in the settings) failed. Raises ``DatabaseError``, ``ToolError``,
@@ -57,6 +59,10 @@ def backup_database(
     observer.begin(details.size)
     received = [Answers()]
 
+    def receive(answers: Answers) -> None:
+        received.append(answers)
+        on_snapshot()
+
     queries = config.probes.get(alias, {})
     several = config.dump_jobs > 1 and engine.supports(Capability.ARCHIVES)
 
@@ -66,9 +72,7 @@ def backup_database(
     @contextmanager
     def open_dump(placement: Placement | None = None, in_chunks: bool = False) -> Iterator[DumpStreams]:
         jobs = streams_at_once(config.dump_jobs, chunked=in_chunks)
-        with engine.open_archives(
-            details, queries, received.append, jobs=jobs, placement=placement
-        ) as streams:
+        with engine.open_archives(details, queries, receive, jobs=jobs, placement=placement) as streams:
             if (found := len(streams.archives)) > 1:
                 context.progress.note(
                     f"{alias}: {found} connections dump the database at the same time (DUMP_JOBS)."
@@ -84,7 +88,7 @@ def backup_database(
             )
     else:
         key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
-        dump = monitor(engine.dump(details, queries, received.append))
+        dump = monitor(engine.dump(details, queries, receive))
         part = replace(part, object=context.upload(key, claimed=True).send(dump, estimate=details.size))
     source = source_of(
         details.system_identifier,

@@ -31,7 +31,7 @@ def take_locks(
     """
     asked = context.clock()
     try:
-        locks = stack.enter_context(replace(context, wait=0).locked("a backup"))
+        locks = stack.enter_context(replace(context, wait=0).locked("a backup", fleet=request.fleet))
     except LockedError:
         if run := find_redelivery(context, request.task_id, locked=False):
             return run
@@ -41,7 +41,7 @@ def take_locks(
         if not context.wait:
             raise
         try:
-            locks = stack.enter_context(context.locked("a backup"))
+            locks = stack.enter_context(context.locked("a backup", fleet=request.fleet))
         except LockedError:
             _record_nothing_done(context, request, asked, LOCKED)
             raise

@@ -34,7 +34,7 @@ class BackupRequest:
 
     ``yield_after`` is how many seconds another session may wait for a dump before the run ends; 0 means any
     time, and ``None`` means the setting ``YIELD_AFTER``. ``skip_if_running`` makes no backup if a run of this
-    host is making the same one.
+    host is making the same one. ``fleet`` is the id of the fleet backup of which this backup is a part.
     """
 
     databases: tuple[str, ...] = ()
@@ -47,6 +47,7 @@ class BackupRequest:
     dump_kind: str = ""
     yield_after: float | None = None
     skip_if_running: bool = False
+    fleet: str = ""
 
     def require_valid(self) -> None:
         """Raise ``UsageError`` if there is nothing to back up, or the label cannot be printed."""

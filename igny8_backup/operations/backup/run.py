@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from typing import TypeVar
 
 from igny8_backup.errors import BackupError, unexpected
@@ -92,7 +93,7 @@ class _Run:
         self.skipped: list[Skipped] = []
         self.errors: dict[str, BackupError] = {}
         self.chunked = ChunkedDumps(context, self.id, request)
-        self.record = RunRecorder(context, request, self.id, self.started, lost)
+        self.record = RunRecorder(context, request, self.id, self.started, lost, self.signing_key)
 
     def run(self, locks: list[HeldLock]) -> BackupResult:
         self.record.claim_id()
@@ -152,7 +153,13 @@ class _Run:
                 YieldWatch(self.context, engine, observer, self.request),
             ):
                 part, details, probe_error = backup_database(
-                    self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys
+                    self.context,
+                    self.id,
+                    part,
+                    observer,
+                    self.chunked,
+                    self.sizes.damaged_keys,
+                    partial(self.announce_snapshot, alias),
                 )
             self.details[alias] = details
             if probe_error:
@@ -160,6 +167,11 @@ class _Run:
         except Exception as error:
             part = replace(part, error=self.record_failure(alias, error))
         self.databases[alias] = replace(part, finished=self.context.clock())
+
+    def announce_snapshot(self, alias: str) -> None:
+        """Record for other hosts of a fleet backup that the snapshot of the last database exists."""
+        if self.request.fleet and not self.request.trees and alias == self.request.databases[-1]:
+            self.record.announce_snapshots()
 
     def back_up_tree(self, name: str) -> None:
         """Back up one tree; record its failure instead of raising it."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from igny8_backup.catalog.signatures import store_document
 from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import BackupError, StorageError, adding_context
@@ -21,12 +22,18 @@ from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.guards.public_storage import refuse_unencrypted_in_public
 from igny8_backup.operations.history.storage_memory import LostBackup
+from igny8_backup.signing.signing_key import SigningKey
+from igny8_backup.signing.trust import FLEET, PART_KINDS
 from igny8_backup.store.proof import prove_stored
 from igny8_backup.streams.pipeline import from_bytes
 
 
 class RunRecorder:
-    """Writes the record of one run: at its start, with each heartbeat, and at its end."""
+    """Writes the record of one run: at its start, with each heartbeat, and at its end.
+
+    A run that is a part of a fleet backup writes it a second time, where the coordinator waits for it; there,
+    the final record is signed with the ``signing_key``.
+    """
 
     def __init__(
         self,
@@ -35,6 +42,7 @@ class RunRecorder:
         backup_id: str,
         started: datetime,
         lost: Iterable[LostBackup],
+        signing_key: SigningKey | None = None,
     ) -> None:
         self._context = context
         self._record = RunRecord(
@@ -49,7 +57,14 @@ class RunRecorder:
             outcome=RUNNING,
             task_id=request.task_id,
             missing=tuple(item.id for item in lost),
+            fleet=request.fleet,
         )
+        # One run backs up either the databases or the trees of its host.
+        kind = PART_KINDS[0] if request.databases else PART_KINDS[1]
+        self._part_key = (
+            keys.fleet_part_key(request.fleet, context.config.host, kind) if request.fleet else ""
+        )
+        self._signing_key = signing_key
 
     def claim_id(self) -> None:
         """Write the first record, which reserves the id of this run.
@@ -61,6 +76,7 @@ class RunRecorder:
         with adding_context("No backup was recorded."):
             refuse_unencrypted_in_public(self._context.config, self._context.store)
             self._context.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
+            self._write_part()
 
     def prove_stored(self) -> None:
         """Check that the storage lists and returns the record, before anything else is written.
@@ -97,6 +113,14 @@ class RunRecorder:
                     f"The heartbeat of this run could not be written to the storage. The run goes on. {error}"
                 )
 
+    def announce_snapshots(self) -> None:
+        """Record that the snapshots of all databases of this part of a fleet backup exist.
+
+        Raises ``StorageError``: without the record, the other hosts would wait in vain.
+        """
+        self._record = replace(self._record, snapshots=self._context.clock())
+        self._write()
+
     def expect_manifest(self, manifest: bytes) -> None:
         """Add the digest of ``manifest`` to the record. Call this before the manifest is stored.
 
@@ -121,6 +145,16 @@ class RunRecorder:
     def _write(self) -> None:
         self._record = replace(self._record, heartbeat=self._context.clock())
         self._context.store.put_small(keys.run_key(self._record.id), records.to_json(self._record))
+        self._write_part()
+
+    def _write_part(self) -> None:
+        """Write the record again for the coordinator of the fleet backup, if the run is a part of one.
+
+        The final record is signed.
+        """
+        if self._part_key:
+            key = self._signing_key if self._record.finished else None
+            store_document(self._context.store, key, self._part_key, FLEET, records.to_json(self._record))
 
 
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:

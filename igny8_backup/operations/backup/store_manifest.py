@@ -74,6 +74,7 @@ def new_manifest(
         safety=request.safety,
         prefix=config.prefix,
         recipients=context.codec.recipients,
+        fleet=request.fleet,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.capabilities import Capability
@@ -21,7 +22,8 @@ class Run:
     """The run that takes the locks.
 
     ``doing`` describes the run, such as ``a backup``; other runs show it in their messages. The other fields
-    come from the ``BackupContext``. ``store`` is its ``own_store``.
+    come from the ``BackupContext``. ``store`` is its ``own_store``. ``fleet`` is the id of the fleet backup
+    that the run belongs to.
     """
 
     config: Config
@@ -31,6 +33,7 @@ class Run:
     note: Callable[[str], None]
     doing: str
     now: Callable[[], datetime]
+    fleet: str = ""
 
 
 @contextmanager
@@ -45,6 +48,9 @@ def take(run: Run, *, storage: bool) -> Iterator[list[HeldLock]]:
     with ExitStack() as stack:
         state_dir, host = run.config.state_dir, run.config.host
         stack.enter_context(file_lock(run.store, state_dir, doing=run.doing, now=run.now()))
+        if run.fleet:  # the hosts work side by side, so the lock in the storage alone excludes others
+            yield [stack.enter_context(_lock_of_fleet(run, state_dir))]
+            return
         engines = (run.engine(alias) for alias in run.config.databases)
         primary = next((item for item in engines if item.supports(Capability.LOCK)), None)
         held: list[HeldLock] = []
@@ -67,3 +73,26 @@ def take(run: Run, *, storage: bool) -> Iterator[list[HeldLock]]:
         yield held
         if without:
             run.note(without)
+
+
+@contextmanager
+def take_for_fleet(run: Run) -> Iterator[list[HeldLock]]:
+    """Hold the lock of the coordinator of the fleet backup ``run.fleet`` during the ``with`` block; yield it.
+
+    The runs of the fleet backup share the lock in the storage. The lock on this host is not taken, because
+    the coordinator changes nothing on it: a worker of this host may be making its part. Raises
+    ``LockedError`` and ``StorageError``.
+    """
+    with _lock_of_fleet(run, None) as lock:
+        yield [lock]
+
+
+def _lock_of_fleet(run: Run, state_dir: Path | None) -> AbstractContextManager[HeldLock]:
+    return storage_lock(
+        run.store,
+        run.reopen,
+        host=run.config.host,
+        state_dir=state_dir,
+        doing=f"{run.doing}, part of the fleet backup {run.fleet}",
+        fleet=run.fleet,
+    )

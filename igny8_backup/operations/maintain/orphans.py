@@ -19,6 +19,10 @@ from igny8_backup.operations.maintain.hidden import hidden_backups
 from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
 from igny8_backup.signing.trust import MANIFEST
 
+_RECORDS = frozenset(
+    ["run", "marks", "damage", "marker", "check", "lock", "removal", "retirement", "fleet", "fleet_part"]
+)
+"""The kinds of records that are no orphans, though no manifest names them."""
 _NEW_RUNS_LIMIT = 10
 """Objects can belong to runs whose records were not listed. The records of at most this number of such runs,
 the newest ones, are looked up."""
@@ -216,4 +220,4 @@ def _is_record(key: str, existing: set[str]) -> bool:
         return parsed.backup_id in existing
     if parsed.kind == "signature":
         return not key.startswith(keys.BACKUPS) or parsed.backup_id in existing
-    return parsed.kind in ("run", "marks", "damage", "marker", "check", "lock", "removal", "retirement")
+    return parsed.kind in _RECORDS
