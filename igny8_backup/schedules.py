@@ -32,9 +32,9 @@ def beat_schedule(
     ``copies`` are names of copies in ``COPIES``: each of them is pruned after the backups, and verified on
     Saturdays. ``fleet`` is the queue of a worker that coordinates fleet backups: then ``backup_fleet`` runs
     there instead of ``backup_all``. ``logs`` includes the trees in ``LOGS``. ``pings`` maps the name of a
-    task, such as ``backup_all``, to the URL that it pings. Daily and weekly tasks other than the backup never start between
-    02:00 and 03:00, an hour that occurs twice or never when clocks change. A task that no worker starts
-    within a few hours expires.
+    task, such as ``backup_all``, to the URL that it pings. Daily and weekly tasks other than the backup never
+    start between 02:00 and 03:00, an hour that occurs twice or never when clocks change. A task that no
+    worker starts within a few hours expires.
     """
 
     entry = partial(_entry, pings)
