@@ -127,7 +127,8 @@ def storage_lock(
     renewed. ``doing`` describes this run in the messages of other runs. The caller holds the lock of its own
     host, so an older claim from the same ``state_dir`` belongs to a killed run. ``state_dir`` is ``None`` if
     the caller does not hold that lock. ``fleet`` is the id of the fleet backup that this run belongs to: its
-    runs do not exclude one another. Raises :class:`LockedError`, which names the other run, and ``StorageError``.
+    runs do not exclude one another. Raises :class:`LockedError`, which names the other run, and
+    ``StorageError``.
     """
     now = utc_now()
     owner = secrets.token_hex(16) if state_dir is None else _owner(state_dir, host)

@@ -60,7 +60,8 @@ class BackupContext:
     ``shortfalls`` collects failed helper steps. ``reopen`` opens ``own_store`` again, for the thread that
     renews the lock in the storage; without ``reopen``, that lock soon expires. ``again`` opens ``store``
     again, for a thread that reads or stores objects. ``lists`` reads and caches lists. Objects that are
-    missing or damaged in ``store`` are read from the storages ``spares``.
+    missing or damaged in ``store`` are read from the storages ``spares``. ``fleet`` is the id of the fleet
+    backup or fleet restore that this run belongs to: its runs do not exclude one another.
     """
 
     config: Config
@@ -78,6 +79,7 @@ class BackupContext:
     alias: str = STORAGE_ALIAS
     spares: Spares = NO_SPARES
     lists: Lists = field(default_factory=Lists, repr=False, compare=False)
+    fleet: str = ""
     _engines: dict[str, Engine] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -175,14 +177,13 @@ class BackupContext:
 
     @contextmanager
     def locked(
-        self, doing: str, *, storage: bool = True, fleet: str = "", coordinates: bool = False
+        self, doing: str, *, storage: bool = True, coordinates: bool = False
     ) -> Iterator[list[HeldLock]]:
         """Hold the locks that exclude other runs: a file on this host, and a lock that other hosts see.
 
         ``doing``, such as "a backup", describes this run in the error messages of the other runs. Without
-        ``storage`` no lock is taken in the storage, because the work does not need the storage. ``fleet`` is
-        the id of the fleet backup that this run belongs to, whose runs do not exclude one another. A run that
-        ``coordinates`` it takes no lock on this host.
+        ``storage`` no lock is taken in the storage, because the work does not need the storage. A run that
+        only ``coordinates`` the work of other hosts takes no lock on this host.
 
         Yields the locks on the database server and in the storage. The caller checks them before it completes
         its work, because a lock is lost with its connection. If the server or the storage does not answer,
@@ -197,7 +198,7 @@ class BackupContext:
             self.progress.note,
             doing,
             self.clock,
-            fleet,
+            self.fleet,
         )
 
         def take() -> AbstractContextManager[list[HeldLock]]:

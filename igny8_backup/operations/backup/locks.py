@@ -29,9 +29,9 @@ def take_locks(
     backup, and the request has ``skip_if_running``. A run that gives up waiting for the locks, or is skipped,
     stores a record, so that other hosts see that its backup is missing. Raises ``LockedError``.
     """
-    asked = context.clock()
+    asked, context = context.clock(), replace(context, fleet=request.fleet)
     try:
-        locks = stack.enter_context(replace(context, wait=0).locked("a backup", fleet=request.fleet))
+        locks = stack.enter_context(replace(context, wait=0).locked("a backup"))
     except LockedError:
         if run := find_redelivery(context, request.task_id, locked=False):
             return run
@@ -41,7 +41,7 @@ def take_locks(
         if not context.wait:
             raise
         try:
-            locks = stack.enter_context(context.locked("a backup", fleet=request.fleet))
+            locks = stack.enter_context(context.locked("a backup"))
         except LockedError:
             _record_nothing_done(context, request, asked, LOCKED)
             raise

@@ -61,7 +61,7 @@ def run_fleet(context: BackupContext, request: FleetRequest, send: Sender) -> Fl
         task_id=request.task_id,
         parts=parts,
     )
-    with context.locked("the coordination", fleet=record.id, coordinates=True) as locks:
+    with replace(context, fleet=record.id).locked("the coordination", coordinates=True) as locks:
         complete_abandoned(context, signing_key)
         # Waiting for the lock may have taken hours.
         now = context.clock()
