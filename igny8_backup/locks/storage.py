@@ -48,7 +48,7 @@ class StorageLock:
     def __init__(self, store: Store, key: str, claim: Claim, open_store: OpenStore | None) -> None:
         self._store = store
         self._open_store = open_store
-        self._key = key
+        self.key = key
         self._claim = claim
         self._written = self._checked = _seconds()
         self._lost = False
@@ -67,7 +67,7 @@ class StorageLock:
         """
         if not self._lost and _seconds() - self._checked > CHECK_SECONDS:
             # A run that takes the lock over removes the expired claim first.
-            self._lost = not self._store.exists(self._key)
+            self._lost = not self._store.exists(self.key)
             self._checked = _seconds()
         if self._lost:
             raise LockedError(
@@ -84,70 +84,75 @@ class StorageLock:
 
     def close(self) -> None:
         """Stop renewing and remove the claim. A claim that cannot be removed is marked as released."""
+        self.stop_renewing()
+        withdraw(self._store, self.key, self._claim)
+
+    def stop_renewing(self) -> None:
+        """End the thread that renews the claim."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(2.0)
-        withdraw(self._store, self._key, self._claim)
 
     def _renew_until_closed(self, open_store: OpenStore) -> None:
         while not self._closed.wait(RENEWAL.total_seconds()):
             # After a failure it is tried again in a minute; check() notices a claim that was lost.
             with suppress(BackupError), open_store() as store:
-                while self._renew(store) and not self._closed.wait(RENEWAL.total_seconds()):
+                while self.renew(store) and not self._closed.wait(RENEWAL.total_seconds()):
                     pass
 
-    def _renew(self, store: Store) -> bool:
+    def renew(self, store: Store) -> bool:
+        """Renew the claim. Return false if the lock was lost, or is being released."""
         if self._lost or self._closed.is_set():
             return False
-        if not store.exists(self._key):
+        if not store.exists(self.key):
             self._lost = True
             return False
         late = _seconds() - self._written > LEASE.total_seconds() / 2
-        _write(store, self._key, self._claim)
+        write(store, self.key, self._claim)
         self._written = _seconds()
         # Another run may have removed the expired claim just before it was written again.
-        if late and _living(store, self._key, self._claim):
+        if late and _living(store, self.key, self._claim):
             self._lost = True
         return not self._lost
 
 
 @contextmanager
 def storage_lock(
-    store: Store,
-    open_store: OpenStore | None,
-    *,
-    host: str,
-    state_dir: Path | None,
-    doing: str,
-    fleet: str = "",
+    store: Store, open_store: OpenStore | None, *, host: str, state_dir: Path, doing: str
 ) -> Iterator[StorageLock]:
     """Lock ``store`` against runs on other hosts until the block ends.
 
     ``open_store`` opens the same store for another thread, which renews the claim; with None the claim is not
     renewed. ``doing`` describes this run in the messages of other runs. The caller holds the lock of its own
-    host, so an older claim from the same ``state_dir`` belongs to a killed run. ``state_dir`` is ``None`` if
-    the caller does not hold that lock. ``fleet`` is the id of the fleet backup that this run belongs to: its
-    runs do not exclude one another. Raises :class:`LockedError`, which names the other run, and
-    ``StorageError``.
+    host, so an older claim from the same ``state_dir`` belongs to a killed run. Raises :class:`LockedError`,
+    which names the other run, and ``StorageError``.
     """
     now = utc_now()
-    owner = secrets.token_hex(16) if state_dir is None else _owner(state_dir, host)
-    claim = Claim(schema=SCHEMA, host=host, owner=owner, doing=doing, since=now, renewed=now, fleet=fleet)
-    key = keys.lock_key(keys.make_id(now, secrets.token_hex(3)))
-    if others := _living(store, "", claim):
-        raise _locked(store, others)
-    try:
-        _write(store, key, claim)
-        _contest(store, key, claim)
-        lock = StorageLock(store, key, claim, open_store)
-    except BaseException:
-        withdraw(store, key, claim)
-        raise
+    claim = Claim(
+        schema=SCHEMA, host=host, owner=_owner(state_dir, host), doing=doing, since=now, renewed=now
+    )
+    lock = take(store, open_store, keys.lock_key(keys.make_id(now, secrets.token_hex(3))), claim)
     lock.start()
     try:
         yield lock
     finally:
         lock.close()
+
+
+def take(store: Store, open_store: OpenStore | None, key: str, claim: Claim) -> StorageLock:
+    """Take the lock with the ``claim`` under ``key``; return it, not started yet.
+
+    The arguments and the errors are those of :func:`storage_lock`.
+    """
+    if others := _living(store, key, claim):
+        raise _locked(store, others)
+    try:
+        write(store, key, claim)
+        _contest(store, key, claim)
+        return StorageLock(store, key, claim, open_store)
+    except BaseException:
+        withdraw(store, key, claim)
+        raise
 
 
 def withdraw(store: Store, key: str, claim: Claim) -> None:
@@ -156,7 +161,7 @@ def withdraw(store: Store, key: str, claim: Claim) -> None:
         store.delete(key)
     except StorageError:
         with suppress(StorageError):
-            _write(store, key, replace(claim, released=True))
+            write(store, key, replace(claim, released=True))
 
 
 def _contest(store: Store, key: str, claim: Claim) -> None:
@@ -183,7 +188,7 @@ def _living(store: Store, key: str, claim: Claim) -> dict[str, Claim | None]:
     found: dict[str, Claim | None] = {}
     for item in listed.values():
         try:
-            other: Claim | None = _read(store, item.key)
+            other: Claim | None = read(store, item.key)
         except MissingObjectError:
             continue  # released meanwhile
         except UnreachableError:
@@ -193,7 +198,7 @@ def _living(store: Store, key: str, claim: Claim) -> dict[str, Claim | None]:
         if _is_dead(item, other, claim, now):
             with suppress(StorageError):
                 store.delete(item.key)
-        elif not (other and (other.released or (claim.fleet and other.fleet == claim.fleet))):
+        elif not (other and other.released):
             found[item.key] = other
     return found
 
@@ -205,12 +210,14 @@ def _is_dead(item: Stored, other: Claim | None, claim: Claim, now: datetime) -> 
     return now - written > LEASE
 
 
-def _read(store: Store, key: str) -> Claim:
+def read(store: Store, key: str) -> Claim:
+    """Read the claim ``key``. Raises ``MissingObjectError``, ``IntegrityError`` and ``StorageError``."""
     data = store.read_small(key)
     return records.from_json(Claim, data, name=f"The claim {key}", schema=SCHEMA)
 
 
-def _write(store: Store, key: str, claim: Claim) -> None:
+def write(store: Store, key: str, claim: Claim) -> None:
+    """Write ``claim`` under ``key``, renewed now. Raises ``StorageError``."""
     store.put_small(key, records.to_json(replace(claim, renewed=utc_now())))
 
 

@@ -18,8 +18,7 @@ class Claim:
 
     ``owner`` is a digest that identifies the ``STATE_DIR`` and the boot of its machine. ``renewed`` is the
     time when the claim was last written, by the clock of the host. ``released``: the run has ended, but
-    was not allowed to delete its claim. ``fleet`` is the id of the fleet backup that the run belongs to: the
-    runs of one fleet backup hold the lock together.
+    was not allowed to delete its claim.
     """
 
     schema: int
@@ -29,4 +28,3 @@ class Claim:
     since: datetime
     renewed: datetime
     released: bool = False
-    fleet: str = ""

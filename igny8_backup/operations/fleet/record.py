@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from igny8_backup.catalog.fleets import fleet_ids, read_fleet
 from igny8_backup.catalog.signatures import store_document
@@ -16,6 +17,9 @@ from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.signing.trust import FLEET
 from igny8_backup.streams.pipeline import from_bytes
 
+UPDATE_EVERY = timedelta(seconds=5)
+"""The shortest time between two writes of the record while parts change."""
+
 
 class FleetRecorder:
     """Writes the record of one fleet backup. ``record`` is its newest state."""
@@ -24,6 +28,7 @@ class FleetRecorder:
         self._context = context
         self._signing_key = signing_key
         self.record = record
+        self._parts = record.parts
 
     def begin(self) -> None:
         """Write the first record, which reserves the id. Raises ``StorageError`` if it exists already."""
@@ -32,13 +37,19 @@ class FleetRecorder:
         self._context.store.put(keys.fleet_key(self.record.id), from_bytes(data))
 
     def update(self, parts: tuple[FleetPart, ...]) -> None:
-        """Write the record if a part has changed, or if the last heartbeat is older than ``HEARTBEAT``.
+        """Write the record if a part has changed and the last heartbeat is older than ``UPDATE_EVERY``.
+
+        It is also written if nothing has changed and the last heartbeat is older than ``HEARTBEAT``. The
+        record of a thousand hosts is large, and each of them changes it twice.
 
         A storage error is only noted: the hosts may still be able to store their parts.
         """
         now = self._context.clock()
-        if parts == self.record.parts and now - self.record.heartbeat < HEARTBEAT:
+        least = HEARTBEAT if parts == self.record.parts else UPDATE_EVERY
+        if now - self.record.heartbeat < least:
+            self._parts = parts
             return
+        self._parts = parts
         self.record = replace(self.record, parts=parts, heartbeat=now)
         try:
             self._context.store.put_small(keys.fleet_key(self.record.id), records.to_json(self.record))
@@ -51,7 +62,9 @@ class FleetRecorder:
         Raises ``StorageError``.
         """
         now = self._context.clock()
-        self.record = replace(self.record, outcome=outcome_of(self.record.parts), finished=now, heartbeat=now)
+        self.record = replace(
+            self.record, parts=self._parts, outcome=outcome_of(self._parts), finished=now, heartbeat=now
+        )
         data, copy = records.to_json(self.record), self._context.config.trust.copy
         key = keys.fleet_key(self.record.id)
         store_document(self._context.store, self._signing_key, key, FLEET, data, copy)

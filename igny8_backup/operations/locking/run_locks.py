@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from igny8_backup.conf import Config
 from igny8_backup.databases.capabilities import Capability
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import DatabaseError, StorageError
+from igny8_backup.locks.fleet import coordinator_lock, shared_lock
 from igny8_backup.locks.host import AdvisoryLock, HeldLock, file_lock
 from igny8_backup.locks.storage import storage_lock
 from igny8_backup.store import Store
@@ -49,7 +49,8 @@ def take(run: Run, *, storage: bool) -> Iterator[list[HeldLock]]:
         state_dir, host = run.config.state_dir, run.config.host
         stack.enter_context(file_lock(run.store, state_dir, doing=run.doing, now=run.now()))
         if run.fleet:  # the hosts work side by side, so the lock in the storage alone excludes others
-            yield [stack.enter_context(_lock_of_fleet(run, state_dir))]
+            host = run.config.host
+            yield [stack.enter_context(shared_lock(run.store, run.reopen, fleet=run.fleet, host=host))]
             return
         engines = (run.engine(alias) for alias in run.config.databases)
         primary = next((item for item in engines if item.supports(Capability.LOCK)), None)
@@ -83,16 +84,5 @@ def take_for_fleet(run: Run) -> Iterator[list[HeldLock]]:
     the coordinator changes nothing on it: a worker of this host may be making its part. Raises
     ``LockedError`` and ``StorageError``.
     """
-    with _lock_of_fleet(run, None) as lock:
+    with coordinator_lock(run.store, run.reopen, fleet=run.fleet, host=run.config.host) as lock:
         yield [lock]
-
-
-def _lock_of_fleet(run: Run, state_dir: Path | None) -> AbstractContextManager[HeldLock]:
-    return storage_lock(
-        run.store,
-        run.reopen,
-        host=run.config.host,
-        state_dir=state_dir,
-        doing=f"{run.doing}, part of the fleet backup {run.fleet}",
-        fleet=run.fleet,
-    )
