@@ -10,6 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 RUNS, BACKUPS, PACKS, CHECKS = "runs/", "backups/", "packs/", "checks/"
 REMOVED, RETIRED, LOCKS = "removed/", "removed/hosts/", "locks/"
@@ -255,8 +256,12 @@ def writer(key: str) -> str | None:
     return match["id"] if (match := _WRITER_RE.match(key)) and is_id(match["id"]) else None
 
 
+@lru_cache(maxsize=4096)
 def parse(key: str) -> Key | None:
-    """Parse an object key. Returns ``None`` if this release does not know such keys."""
+    """Parse an object key. Returns ``None`` if this release does not know such keys.
+
+    The results for recent keys are kept, because each key in a manifest is checked several times.
+    """
     for kind, pattern in _KINDS_IN.get(key.partition("/")[0], ()):
         if match := pattern.fullmatch(key):
             found = {name: value or "" for name, value in match.groupdict().items() if name != "stamp"}

@@ -119,6 +119,8 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(kind: Any, value: Any, path: str = "") -> Any:
+    if kind is str and type(value) is str and value.isascii():
+        return value  # most values, so this comes first
     where = path or "the record"
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
@@ -174,10 +176,20 @@ def _dataclass(kind: Any, value: Any, path: str) -> Any:
         raise TypeError(f"{path or 'the record'} is not an object")
     hints = _hints(kind)
     found: dict[str, Any] = {}
-    for field in stored_fields(kind):
-        where = f"{path}.{field.name}" if path else field.name
-        if field.name in value:
-            found[field.name] = _typed(hints[field.name], value[field.name], where)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+    for name, required in _fields(kind):
+        where = f"{path}.{name}" if path else name
+        if name in value:
+            found[name] = _typed(hints[name], value[name], where)
+        elif required:
             raise TypeError(f"{where} is missing")
     return kind(**found)
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, bool], ...]:
+    """Return the names of the stored fields of a dataclass, and whether a record must have each."""
+    missing = dataclasses.MISSING
+    return tuple(
+        (field.name, field.default is missing and field.default_factory is missing)
+        for field in stored_fields(kind)
+    )

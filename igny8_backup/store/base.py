@@ -12,7 +12,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from typing import BinaryIO, Self
@@ -117,8 +116,10 @@ class Store(OptionalMethods, ABC):
         given: then it is added there, with the reason.
         """
         folder = self._folder(prefix)
-        for stored in self.retry.call(lambda: [*self._list(folder)]):
-            yield replace(stored, key=stored.key[len(self.prefix) :])
+        found = self.retry.call(lambda: [*self._list(folder)])[::-1]
+        while found:  # each object is freed once it was taken
+            stored = found.pop()
+            yield stored.renamed(stored.key[len(self.prefix) :])
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
         """Return the names of the folders directly in ``prefix`` that contain an object, sorted."""

@@ -8,7 +8,6 @@ object into memory or a temporary file. Only this package imports boto3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from io import BytesIO
@@ -128,7 +127,7 @@ class S3Store(Store):
     def list_level(self, prefix: str) -> tuple[list[Stored], list[str]]:
         top = self._location + self.prefix
         objects, folders = self._bucket.level(self._location + self._folder(prefix))
-        return [replace(item, key=item.key.removeprefix(top)) for item in objects], folders
+        return [item.renamed(item.key.removeprefix(top)) for item in objects], folders
 
     def delete_several(self, keys: Sequence[str], check: Callable[[], None]) -> Iterator[str]:
         if self._versions.are_kept():
@@ -188,8 +187,10 @@ class S3Store(Store):
         return Download(self._bucket, self._key(name))
 
     def _list(self, folder: str) -> Iterator[Stored]:
-        for found in self._bucket.objects(self._location + folder):
-            yield replace(found, key=found.key.removeprefix(self._location))
+        found = self._bucket.objects(self._location + folder)
+        if not self._location:
+            return iter(found)
+        return (item.renamed(item.key.removeprefix(self._location)) for item in found)
 
     def _list_dirs(self, folder: str) -> list[str]:
         return self._bucket.level(self._location + folder)[1]

@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 from botocore.config import Config
 
+from igny8_backup.store.s3.requests.objects_page import parse_pages_fast
+
 if TYPE_CHECKING:
     from igny8_backup.store.s3 import S3Storage
 
@@ -32,6 +34,7 @@ def client_of(storage: S3Storage) -> Any:
         own.client_config = DEFAULTS.merge(own.client_config)
         client = own.connection.meta.client
         client.meta.events.register("before-call.s3.HeadBucket", _without_redirect)
+        parse_pages_fast(client)
         _clients[storage] = client
     return _clients[storage]
 
