@@ -17,7 +17,7 @@ from igny8_backup.common.clock import utc_now
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.claims import LEASE, RENEWAL, SCHEMA, Claim
-from igny8_backup.locks.storage import OpenStore, StorageLock, read, take
+from igny8_backup.locks.storage import OpenStore, StorageLock, read, take, write
 from igny8_backup.store import MissingObjectError, Store
 
 
@@ -41,7 +41,10 @@ def coordinator_lock(
 
     Raises :class:`LockedError` if another run holds the lock, and ``StorageError``.
     """
-    lock = take(store, open_store, keys.lock_key(fleet), _claim(fleet, host))
+    key, claim, folder = keys.lock_key(fleet), _claim(fleet, host), store.local_path()
+    if folder is not None and not folder.exists():
+        write(store, key, claim)  # the first object creates the folder, which cannot be listed before
+    lock = take(store, open_store, key, claim)
     lock.start()
     try:
         yield lock

@@ -84,9 +84,5 @@ def take_for_fleet(run: Run) -> Iterator[list[HeldLock]]:
     the coordinator changes nothing on it: a worker of this host may be making its part. Raises
     ``LockedError`` and ``StorageError``.
     """
-    folder = run.store.local_path()
-    if folder is not None and not folder.exists():
-        yield []  # the first backup creates the folder, so there is nobody to exclude
-        return
     with coordinator_lock(run.store, run.reopen, fleet=run.fleet, host=run.config.host) as lock:
         yield [lock]

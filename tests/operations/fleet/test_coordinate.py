@@ -48,7 +48,7 @@ def test_fleet_backup_collects_the_backups_of_all_hosts(fleet: FleetInProcess) -
 
 def test_host_that_never_begins_is_a_failed_part_and_the_others_are_kept(fleet: FleetInProcess) -> None:
     fleet.down = {"web-2"}
-    fleet.clock.step = timedelta(seconds=1)
+    fleet.clock.step = timedelta(seconds=10)
     result = fleet.run()
     assert result.record.outcome == INCOMPLETE
     (missing,) = result.record.missing()
@@ -67,7 +67,7 @@ def test_task_that_comes_after_the_part_was_given_up_does_nothing(fleet: FleetIn
         else:
             fleet.send(name, arguments, **options)
 
-    fleet.clock.step = timedelta(seconds=1)
+    fleet.clock.step = timedelta(seconds=10)
     record = run_fleet(fleet.context("admin"), FleetRequest(), send).record
     assert run_part(fleet.context("web-2"), part_request(late[0])) is None
     assert "does not wait for this part any more: web-2: files web-2" in notes(fleet)
@@ -92,7 +92,7 @@ def test_broker_that_is_down_for_a_while_delays_the_parts(fleet: FleetInProcess)
 
 def test_broker_that_stays_down_fails_all_parts_and_says_so(fleet: FleetInProcess) -> None:
     fleet.unreachable = 1_000_000
-    fleet.clock.step = timedelta(seconds=1)
+    fleet.clock.step = timedelta(seconds=10)
     result = fleet.run()
     assert result.record.outcome == FAILED
     assert {part.reason for part in result.record.parts} == {
