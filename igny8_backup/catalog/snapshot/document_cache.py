@@ -24,8 +24,9 @@ LARGEST_FILE = 512 << 20
 
 _TABLE = "CREATE TABLE IF NOT EXISTS documents (key TEXT PRIMARY KEY, digest BLOB, content BLOB)"
 _KEYS_AT_ONCE = 500
-_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
-"""Errors of SQLite that do not mean that the file is damaged."""
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+"""Errors of SQLite that do not mean that the file is damaged. A file that can be opened for writing, but that
+SQLite calls read-only, has a damaged version number."""
 
 
 class DocumentCache:

@@ -91,6 +91,17 @@ def test_cache_with_flipped_bits_returns_exact_content_or_nothing(
     assert DocumentCache(folder, HERE).read(made) == contents
 
 
+def test_cache_whose_version_number_is_damaged_is_replaced(tmp_path: Path) -> None:
+    made = filled(tmp_path, {"runs/1.json": b"content"})
+    altered = bytearray(file_in(tmp_path).read_bytes())
+    altered[18] ^= 2  # SQLite then only reads the file
+    file_in(tmp_path).write_bytes(altered)
+    other = replace(next(iter(made)), tag="another")
+    for _ in range(2):
+        DocumentCache(tmp_path, HERE).write({other: b"content"}, {"runs/1.json"})
+    assert DocumentCache(tmp_path, HERE).read([other]) == {"runs/1.json": b"content"}
+
+
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(200)])
 def test_cache_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     made = filled(tmp_path, {"runs/1.json": b"content"})
