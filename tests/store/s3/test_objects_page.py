@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from igny8_backup.store.s3.requests.objects_page import take_contents
+from igny8_backup.store.s3.requests.objects_page import OPERATION, take_contents
 
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 TIME = datetime(2026, 9, 1, 2, tzinfo=UTC)
@@ -24,10 +25,10 @@ def page(content: str, root: str = "ListBucketResult", space: str = SPACE) -> by
     return f"<{root}{space}><IsTruncated>true</IsTruncated>{content}<Prefix>x</Prefix></{root}>".encode()
 
 
-def taken(body: bytes, status: int = 200) -> tuple[bytes, dict[str, Any]]:
+def taken(body: bytes, status: int = 200, operation: str = OPERATION) -> tuple[bytes, dict[str, Any]]:
     answer: dict[str, Any] = {"body": body, "status_code": status}
     found: dict[str, Any] = {}
-    take_contents(answer, found)
+    take_contents(SimpleNamespace(name=operation), answer, found)
     return answer["body"], found
 
 
@@ -39,6 +40,28 @@ def test_objects_are_taken_from_a_page(space: str, modified: str) -> None:
     assert b"Contents" not in body and b"Prefix" in body and b"IsTruncated" in body
 
 
+OTHERS = "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><Owner><ID>1</ID></Owner><Type>Normal</Type>"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("<Size>", f"{OTHERS}<Size>"),
+        ("</Contents>", f"{OTHERS}</Contents>"),
+        ("><", ">\n  <"),
+        ("<Key>", f"{OTHERS}<Key>"),
+    ],
+)
+def test_objects_with_fields_that_are_not_used_are_taken(change: tuple[str, str]) -> None:
+    _, found = taken(page(entry().replace(*change)))
+    assert found == {"Contents": [{"Key": "a%20b", "LastModified": TIME, "ETag": '"0f"', "Size": 5}]}
+
+
+def test_entities_in_keys_are_decoded_once() -> None:
+    _, found = taken(page(entry().replace("a%20b", "a&amp;lt;&gt;")))
+    assert found["Contents"][0]["Key"] == "a&lt;>"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -47,6 +70,10 @@ def test_objects_are_taken_from_a_page(space: str, modified: str) -> None:
         page(entry(size="many")),
         page(entry(modified="yesterday's")),
         page("<Contents/>"),
+        page(entry() + "<Contents/>"),
+        page(entry().replace("a%20b", "a&#32;b")),
+        page(entry().replace("a%20b", "<![CDATA[a]]>")),
+        page(entry().replace("a%20b", "ä")),
         page(entry())[:-9],
         b"",
     ],
@@ -57,3 +84,7 @@ def test_other_answers_are_left_to_botocore(body: bytes) -> None:
 
 def test_page_with_an_error_status_is_left_to_botocore() -> None:
     assert taken(page(entry()), status=500) == (page(entry()), {})
+
+
+def test_answers_of_other_operations_are_left_to_botocore() -> None:
+    assert taken(page(entry()), operation="ListObjects") == (page(entry()), {})

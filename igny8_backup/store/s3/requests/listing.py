@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from igny8_backup.errors import StorageError
@@ -48,9 +49,16 @@ def contents(page: dict[str, Any]) -> Iterator[Stored]:
     """
     for entry in page.get("Contents", ()):
         if not entry["Key"].endswith("/"):
-            modified = entry["LastModified"].astimezone(UTC)
-            tag = f"{entry['ETag']} {modified.isoformat()}" if entry.get("ETag") else ""
+            modified, text = _written(entry["LastModified"])
+            tag = f"{entry['ETag']} {text}" if entry.get("ETag") else ""
             yield Stored(entry["Key"], entry["Size"], modified, tag)
+
+
+@lru_cache(maxsize=4096)
+def _written(modified: datetime) -> tuple[datetime, str]:
+    """Return a time of writing in UTC, and as text. A run writes many objects in the same second."""
+    found = modified.astimezone(UTC)
+    return found, found.isoformat()
 
 
 OBJECTS = Listing("list_objects_v2", {"ContinuationToken": "NextContinuationToken"})

@@ -1,65 +1,86 @@
-"""Parse the objects in a page of a listing several times as fast as botocore.
+"""Parse the objects in a page of a listing many times as fast as botocore.
 
-botocore parses the time of each object with the package ``dateutil``. With 100,000 objects that takes longer
-than the requests.
+botocore parses each page twice as XML, and the time of each object with the package ``dateutil``. With
+100,000 objects that takes longer than the requests.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
-from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
 
 from botocore.utils import parse_timestamp
 
-ROOT = "ListBucketResult"
+OPERATION = "ListObjectsV2"
+
+_PAGE = re.compile(r"\s*(<\?xml[^<>]*>)?\s*<ListBucketResult[\s>].*</ListBucketResult>\s*", re.DOTALL)
+_TEXT = r"<{0}>([^<]*)</{0}>\s*"
+_UNUSED = (
+    r"(?:<(?:ChecksumAlgorithm|ChecksumType|Generation|MetaGeneration|StorageClass|Type)>[^<]*</\w+>\s*"
+    r"|<Owner>\s*(?:<(?:ID|DisplayName)>[^<]*</\w+>\s*)*</Owner>\s*)*"
+)
+_OBJECT = re.compile(
+    r"\s*".join(("<Contents>", *(_UNUSED + _TEXT.format(name) for name in ("Key", "LastModified", "ETag"))))
+    + _UNUSED
+    + r"<Size>(\d+)</Size>\s*"
+    + _UNUSED
+    + "</Contents>"
+)
+"""An object as servers write it: the fields are in the order of S3, and without comments and the like."""
 
 
 def parse_pages_fast(client: Any) -> None:
     """Make ``client`` parse the pages of ``list_objects_v2`` with :func:`take_contents`."""
-    client.meta.events.register_first("before-parse.s3.ListObjectsV2", take_contents)
+    # Handlers for all operations are called before those for one, and botocore's parses the whole page.
+    client.meta.events.register_first("before-parse.s3.*", take_contents)
 
 
 def take_contents(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **given: Any
+    operation_model: Any,
+    response_dict: dict[str, Any],
+    customized_response_dict: dict[str, Any],
+    **given: Any,
 ) -> None:
     """Move the objects from the body of an answer to ``Contents``; botocore parses the rest of the body.
 
     The arguments are those of the event of botocore. An answer that is no page, or has other fields than
     expected, is not changed.
     """
-    try:
-        # botocore parses the same bytes with the same parser.
-        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314
-        space = root.tag.removesuffix(ROOT)
-        if response_dict["status_code"] != 200 or space == root.tag:
-            return
-        entries = root.findall(f"{space}Contents")
-        found = list(_objects(entries, space))
-    except (ElementTree.ParseError, KeyError, TypeError, ValueError):
+    if operation_model.name != OPERATION or response_dict["status_code"] != 200:
         return
-    if entries:
-        for entry in entries:
-            entry.clear()
-        root[:] = [child for child in root if child.tag != f"{space}Contents"]
-        response_dict["body"] = ElementTree.tostring(root)
+    try:
+        text = response_dict["body"].decode("ascii")
+        if "<!" in text or "&#" in text or not _PAGE.fullmatch(text):
+            return
+        found = list(_objects(text))
+    except ValueError:
+        return
+    rest = _OBJECT.sub("", text)
+    if found and "<Contents" not in rest:
+        response_dict["body"] = rest.encode()
         customized_response_dict["Contents"] = found
 
 
-def _objects(entries: list[ElementTree.Element], space: str) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each object that a listing uses. Raises ``KeyError`` and ``ValueError``."""
-    key, size, modified, etag = (f"{space}{name}" for name in ("Key", "Size", "LastModified", "ETag"))
-    for entry in entries:
-        texts = {child.tag: child.text for child in entry}
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each object that a listing uses. Raises ``ValueError``."""
+    for key, modified, etag, size in _OBJECT.findall(text):
         yield {
-            "Key": texts[key] or "",
-            "Size": int(texts[size] or ""),
-            "LastModified": _time(texts[modified] or ""),
-            "ETag": texts.get(etag) or "",
+            "Key": _unescaped(key) if "&" in key else key,
+            "Size": int(size),
+            "LastModified": _time(modified),
+            "ETag": _unescaped(etag) if "&" in etag else etag,
         }
 
 
+def _unescaped(text: str) -> str:
+    return unescape(text, {"&quot;": '"', "&apos;": "'"})
+
+
+@lru_cache(maxsize=4096)
 def _time(text: str) -> datetime:
     if text.endswith("Z"):  # as in 2026-09-01T02:00:00.000Z
         return datetime.fromisoformat(text)
