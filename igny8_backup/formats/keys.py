@@ -8,74 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
+
+from igny8_backup.formats.key_patterns import HOST, ID, NAME, kinds_like
 
 RUNS, BACKUPS, PACKS, CHECKS = "runs/", "backups/", "packs/", "checks/"
 REMOVED, RETIRED, LOCKS = "removed/", "removed/hosts/", "locks/"
 FLEETS = "fleets/"
 MARKS, DAMAGE, MARKER = "marks.json", "damage.json", f"{RUNS}0-storage.json"  # sorts before the run records
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
-_HOST = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"  # not \d, which matches the digits of every script
-_STAMP = r"[0-9]{8}T[0-9]{6}Z"
-_ROTATION = r"(\.r(?P<rotation>[0-9a-f]{6}))?"
-_PART = r"(\.main|\.data-[0-9]{2,})?"
-_PACK = rf"(?P<id>{_ID})-[0-9]{{4,}}{_ROTATION}"
-_SIGNATURE = r"signatures/(?P<name>[a-z]+)-[0-9a-f]{32}\.sig"
-_ID_RE = re.compile(_ID)
-_STAMP_RE = re.compile(r"[0-9]{8}T(?!24)[0-9]{6}Z")  # Python 3.13 reads 24:00 as the next day
-
-_PATTERNS = {
-    "run": rf"runs/(?P<id>{_ID})\.json",
-    "manifest": rf"backups/(?P<id>{_ID})/manifest\.json",
-    "details": rf"backups/(?P<id>{_ID})/details{_ROTATION}\.json\.zst(\.age)?",
-    "database": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_PART}\.(dump|sqlite3)\.zst(\.age)?",
-    "runs": rf"backups/(?P<id>{_ID})/db/(?P<name>{_NAME}){_ROTATION}{_PART}\.runs\.zst(\.age)?",
-    "index": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.index\.zst(\.age)?",
-    "folders": rf"backups/(?P<id>{_ID})/files/(?P<name>{_NAME}){_ROTATION}\.folders\.tar\.zst(\.age)?",
-    "pin": rf"backups/(?P<id>{_ID})/pin\.json",
-    "check": rf"checks/(?P<id>{_ID})/(?P<stamp>{_STAMP})-(?P<name>[a-z]+)\.json",
-    "old_check": rf"backups/(?P<id>{_ID})/checks/(?P<stamp>{_STAMP})-(?P<name>[a-z]+)\.json",
-    "acceptance": rf"backups/(?P<id>{_ID})/acceptance\.json",
-    "spot": rf"backups/(?P<id>{_ID})/spot\.json",
-    "copy": rf"backups/(?P<id>{_ID})/copy\.json",
-    "release": rf"backups/(?P<id>{_ID})/release\.json",
-    "signature": rf"((backups|checks|removed|fleets)/(?P<id>{_ID})|removed/hosts)/{_SIGNATURE}",
-    "removal": rf"removed/(?P<id>{_ID})/removal\.json",
-    "retirement": rf"removed/hosts/(?P<host>{_HOST})\.json",
-    "fleet": rf"fleets/(?P<id>{_ID})/fleet\.json",
-    "fleet_part": rf"fleets/(?P<id>{_ID})/(?P<host>{_HOST})\.(?P<name>database|files)\.json",
-    "marks": r"marks\.json",
-    "damage": r"damage\.json",
-    "marker": r"runs/0-storage\.json",
-    "lock": rf"locks/(?P<id>{_ID})\.json",
-    "blocks": rf"backups/(?P<id>{_ID})/blocks{_ROTATION}\.json",
-    "pack": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.tar\.zst(\.age)?",
-    "tree_runs": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.runs\.zst(\.age)?",
-    "tree_chunk": rf"packs/(?P<host>{_HOST})/(?P<name>{_NAME})/{_PACK}\.chunks\.zst(\.age)?",
-    "chunk": rf"packs/(?P<host>{_HOST})/db\.(?P<name>{_NAME})/{_PACK}\.chunks\.zst(\.age)?",
-    "list": rf"packs/(?P<host>{_HOST})/{_PACK}\.json",
-}
-KINDS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}  # with the pattern of its keys
-_KINDS_IN = {
-    top: [item for item in KINDS.items() if top in item[1].pattern.partition("/")[0].replace("\\", "")]
-    for top in ("runs", "backups", "packs", "checks", "removed", "locks", "fleets", MARKS, DAMAGE)
-}
 TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})  # in the folder for the packs of a tree
 SHARED = TREE_PACKS | {"chunk", "list"}  # several backups of a host can share these
 ANNOTATIONS = frozenset({"pin", "old_check", "acceptance", "release", "spot", "copy"})  # may be overwritten
-_WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/([^/]+/)?)(?P<id>{_ID})(?![0-9a-f])")
+_ID_RE = re.compile(ID)
+_STAMP_RE = re.compile(r"[0-9]{8}T(?!24)[0-9]{6}Z")  # Python 3.13 reads 24:00 as the next day
+_WRITER_RE = re.compile(rf"({BACKUPS}|{RUNS}|{PACKS}[^/]+/([^/]+/)?)(?P<id>{ID})(?![0-9a-f])")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Key:
+class Key(NamedTuple):
     """A parsed object key: the kind of the object, and the id of the backup that wrote it, if any.
 
-    ``kind`` is a key of ``KINDS``. ``name`` is a database alias, the name of a tree, the depth of a check, or
-    the kind of a signed document. ``rotation`` is the token of a rotation of recipients, if any.
+    ``kind`` is a key of ``key_patterns.KINDS``. ``name`` is a database alias, the name of a tree, the depth
+    of a check, or the kind of a signed document. ``rotation`` is the token of a rotation of recipients, if
+    any.
     """
 
     kind: str
@@ -110,6 +67,7 @@ def task_token(task_id: str) -> str:
     return hashlib.sha256(task_id.encode()).hexdigest()[:6]
 
 
+@lru_cache(maxsize=4096)
 def is_id(text: str) -> bool:
     """Return whether ``text`` is a well-formed backup id with a real date."""
     try:
@@ -125,12 +83,12 @@ def id_time(backup_id: str) -> datetime:
 
 def is_name(text: str) -> bool:
     """Return whether ``text`` can be the name of a tree or a database alias in a key."""
-    return re.fullmatch(_NAME, text) is not None
+    return re.fullmatch(NAME, text) is not None
 
 
 def is_host(text: str) -> bool:
     """Return whether ``text`` can be the name of a host in a key."""
-    return re.fullmatch(_HOST, text) is not None
+    return re.fullmatch(HOST, text) is not None
 
 
 def run_key(backup_id: str) -> str:
@@ -262,9 +220,11 @@ def parse(key: str) -> Key | None:
 
     The results for recent keys are kept, because each key in a manifest is checked several times.
     """
-    for kind, pattern in _KINDS_IN.get(key.partition("/")[0], ()):
+    for kind, pattern in kinds_like(key):
         if match := pattern.fullmatch(key):
-            found = {name: value or "" for name, value in match.groupdict().items() if name != "stamp"}
-            backup_id = found.pop("id", "")
-            return Key(kind=kind, backup_id=backup_id, **found) if not backup_id or is_id(backup_id) else None
+            found = match.groupdict("").get
+            backup_id = found("id", "")
+            if backup_id and not is_id(backup_id):
+                return None
+            return Key(kind, backup_id, found("name", ""), found("host", ""), found("rotation", ""))
     return None
