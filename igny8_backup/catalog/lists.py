@@ -107,7 +107,7 @@ class Lists:
         with self._lock:
             if found not in self._packs:
                 read = self._read(store, found)
-                self._packs[found] = {item.key: _pack(item, found) for item in read.objects}
+                self._packs[found] = {item.key: _stored(item, found) for item in read.objects}
             return self._packs[found]
 
     def _read(self, store: Store, found: ListReference) -> ObjectList:
@@ -143,17 +143,15 @@ def _digests_in(read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
     return {item.key: (_stored(item), item.digests()) for item in read.objects}
 
 
-def _pack(item: ListedObject, found: ListReference) -> StoredObject:
-    return replace(_stored(item), named_in=found, blocks_in=found if item.blocks else None)
-
-
-def _stored(item: ListedObject) -> StoredObject:
+def _stored(item: ListedObject, named_in: ListReference | None = None) -> StoredObject:
     return StoredObject(
         key=item.key,
         stored_bytes=item.stored_bytes,
         raw_bytes=item.raw_bytes,
         sha256=item.sha256,
         codecs=item.codecs,
+        named_in=named_in,
+        blocks_in=named_in if item.blocks else None,
     )
 
 

@@ -23,7 +23,7 @@ run stores as many ordinary packs: together they would have 200 TB."""
 _RUNS, _CHUNKS = ".runs.", ".chunks."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkedArchive:
     """The size in bytes and the SHA-256 of an archive of ``pg_dump`` that is stored in chunks."""
 
@@ -31,7 +31,7 @@ class ChunkedArchive:
     archive_sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkedDump:
     """A dump in chunks: its kind, and the size in bytes and the SHA-256 of the archive of ``pg_dump``.
 

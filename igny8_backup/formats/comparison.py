@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from igny8_backup.formats.source import Source
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
     """The size that a restore or an undo announced for the next copy of a database or tree.
 
@@ -30,7 +30,7 @@ class Expected:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
     """The earlier copy with which a copy is compared: the one in the backup ``backup_id``.
 

@@ -35,7 +35,7 @@ _SHA256_RE = re.compile("[0-9a-fA-F]{64}")
 _RANGE_RE = re.compile("([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackList(ListReference):
     """A reference in a manifest to a list of packs.
 
@@ -59,8 +59,13 @@ class PackList(ListReference):
                 left -= 1
                 yield f"{folder}{keys.pack_name(run, number)}{self.suffix}"
 
+    def first_keys(self, folder: str) -> Iterator[str]:
+        """Yield the first key of each run in :meth:`pack_keys`; its other keys differ in the number only."""
+        for run, numbers in sorted(self.packs.items()):
+            yield f"{folder}{keys.pack_name(run, next(_numbers(numbers, PACKS_LIMIT)))}{self.suffix}"
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListedObject:
     """An object in a list. The fields other than ``blocks`` have the same meaning as in ``StoredObject``.
 
@@ -82,7 +87,7 @@ class ListedObject:
         return bytes.fromhex(self.sha256) if self.stored_bytes <= BLOCK_BYTES else b""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectList:
     """A list as it is stored. ``id`` is that of the run that wrote it on the machine ``host``.
 
@@ -191,6 +196,8 @@ def _belongs(item: ListedObject, found: ObjectList, of: keys.Key) -> bool:
 def _is_sound(item: ListedObject) -> bool:
     if not (is_sha256(item.sha256) and item.stored_bytes >= 0 and item.raw_bytes >= 0):
         return False
+    if not item.blocks:
+        return True
     try:
         digests = base64.b64decode(item.blocks, validate=True)
     except (binascii.Error, ValueError):

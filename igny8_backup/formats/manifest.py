@@ -16,7 +16,7 @@ from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
 from igny8_backup.formats.comparison import Baseline, Expected
 from igny8_backup.formats.objects import ListReference, StoredObject, list_object
 from igny8_backup.formats.packed import PackedPart
-from igny8_backup.formats.records import NOT_STORED
+from igny8_backup.formats.record_types import NOT_STORED
 from igny8_backup.formats.source import Source
 
 SCHEMA = 5
@@ -27,7 +27,7 @@ INCOMPLETE, RUNNING, STOPPED, LOCKED = "incomplete", "running", "stopped", "lock
 """The other outcomes of a run. ``LOCKED``: it gave up waiting for the lock, and did nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatabasePart(PackedPart):
     """The copy of a database in a backup.
 
@@ -108,7 +108,7 @@ class DatabasePart(PackedPart):
         return f"the database {self.alias!r}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TreePart(PackedPart):
     """The copy of a tree (a folder of files) in a backup. ``role`` is ``sites`` or ``logs``.
 
@@ -159,7 +159,7 @@ class TreePart(PackedPart):
         return f"the tree {self.name!r}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """The databases, trees and objects of a backup. A backup exists only once its manifest exists.
 

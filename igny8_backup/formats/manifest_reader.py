@@ -58,12 +58,13 @@ def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: s
     """
     kinds = keys.TREE_PACKS if isinstance(part, TreePart) else {"chunk"}
     try:
-        found = list(part.pack_keys(manifest.host))
+        found = list(map(keys.pack_of, part.pack_keys(manifest.host)))
+        forms = list(part.forms_of_keys(manifest.host))
     except ValueError as error:
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged="Nothing was changed.") from None
-    if wrong := next((key for key in found if not _is_of_kind(key, kinds)), None):
+    if wrong := next((key for key in forms if not _is_of_kind(key, kinds)), None):
         raise IntegrityError(f"{name} names the object {wrong!r}, which the backup cannot have.")
-    if len(set(map(keys.pack_of, found))) < len(found):
+    if len(set(found)) < len(found):
         raise IntegrityError(f"{name} names a pack of {part.describe()} twice.")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from igny8_backup.formats import records
+from igny8_backup.formats.record_types import NOT_STORED
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListReference:
     """A reference to a list: its key, its size in bytes and its SHA-256 in hexadecimal digits."""
 
@@ -16,7 +16,7 @@ class ListReference:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredObject:
     """An object in storage.
 
@@ -34,13 +34,9 @@ class StoredObject:
     raw_bytes: int
     sha256: str
     codecs: tuple[str, ...]
-    blocks: bytes = field(default=b"", compare=False, repr=False, metadata=records.NOT_STORED)
-    named_in: ListReference | None = field(
-        default=None, compare=False, repr=False, metadata=records.NOT_STORED
-    )
-    blocks_in: ListReference | None = field(
-        default=None, compare=False, repr=False, metadata=records.NOT_STORED
-    )
+    blocks: bytes = field(default=b"", compare=False, repr=False, metadata=NOT_STORED)
+    named_in: ListReference | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
+    blocks_in: ListReference | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
 
 
 def list_object(found: ListReference) -> StoredObject:

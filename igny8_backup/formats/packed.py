@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from igny8_backup.errors import damaged_backup
-from igny8_backup.formats import keys, records
+from igny8_backup.formats import keys
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.objects import StoredObject, list_object
+from igny8_backup.formats.record_types import NOT_STORED
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackedPart:
     """The packs that a part of a backup needs. The base class of the entries of databases and trees.
 
@@ -26,8 +27,8 @@ class PackedPart:
 
     packs: tuple[StoredObject, ...] = ()
     pack_lists: tuple[PackList, ...] = ()
-    packs_problem: str = field(default="", compare=False, metadata=records.NOT_STORED)
-    damaged_list: str = field(default="", compare=False, metadata=records.NOT_STORED)
+    packs_problem: str = field(default="", compare=False, metadata=NOT_STORED)
+    damaged_list: str = field(default="", compare=False, metadata=NOT_STORED)
 
     def pack_folder(self, host: str) -> str:
         """Return the folder in storage of the packs, given the host of the backup."""
@@ -67,3 +68,10 @@ class PackedPart:
             yield from (pack.key for pack in self.packs)
         for found in self.pack_lists:
             yield from found.pack_keys(self.pack_folder(host))
+
+    def forms_of_keys(self, host: str) -> Iterator[str]:
+        """Yield enough of :meth:`pack_keys` to check the form of all: the others differ in a number only."""
+        if not self.pack_lists:
+            yield from (pack.key for pack in self.packs)
+        for found in self.pack_lists:
+            yield from found.first_keys(self.pack_folder(host))

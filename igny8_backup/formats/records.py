@@ -3,20 +3,19 @@
 Fields may be ``str``, ``int``, ``bool``, aware ``datetime`` (RFC 3339, UTC), ``X | None``, ``tuple[X, ...]``,
 ``dict[str, X]``, other such dataclasses, and classes with methods ``to_plain`` and ``from_plain``.
 Unknown fields are ignored, because a later release may add some. ``Upgrades`` read older schemas. A field
-whose metadata is ``NOT_STORED`` exists in memory only.
+whose metadata is ``NOT_STORED`` exists in memory only. ``record_types`` checks the types.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast
 
 from igny8_backup.errors import IntegrityError
+from igny8_backup.formats.record_types import reader_of, stored_fields
 
 T = TypeVar("T")
 
@@ -27,8 +26,6 @@ VALUES_LIMIT = 1_000_000
 """The largest number of JSON values in a record. A short value takes up to 50 times as much memory in Python
 as in the file, so a small file that an attacker stores could otherwise exhaust the memory."""
 _UNCHANGED = "Nothing was changed."
-NOT_STORED = {"stored": False}
-"""The ``metadata`` of a field that is neither written nor read, and that needs a default."""
 
 
 class _AmbiguousError(ValueError):
@@ -93,15 +90,10 @@ def from_json(
         if upgrades and type(found) is int:
             for old in range(found, schema):
                 value = {**upgrades[old](value), "schema": old + 1}
-        result: T = _typed(cls, value)
+        result: T = reader_of(cast("Any", cls))(value)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged=_UNCHANGED, hint=hint) from None
     return result
-
-
-def stored_fields(cls: Any) -> Iterator[dataclasses.Field[Any]]:
-    """Yield the fields of a dataclass that are stored: all but those marked as ``NOT_STORED``."""
-    return (field for field in dataclasses.fields(cls) if field.metadata.get("stored", True))
 
 
 def _plain(value: Any) -> Any:
@@ -116,80 +108,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
-
-
-def _typed(kind: Any, value: Any, path: str = "") -> Any:
-    if kind is str and type(value) is str and value.isascii():
-        return value  # most values, so this comes first
-    where = path or "the record"
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in get_args(kind):
-            return None
-        (kind,) = (arm for arm in get_args(kind) if arm is not type(None))
-        return _typed(kind, value, path)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{where} is not a list")
-        return tuple(_typed(get_args(kind)[0], item, f"{path}[{n}]") for n, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError(f"{where} is not an object")
-        names = [_typed(str, key, f"a name in {where}") for key in value]
-        return {key: _typed(get_args(kind)[1], value[key], f"{path}.{key}") for key in names}
-    if hasattr(kind, "from_plain"):
-        return kind.from_plain(value)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, path)
-    if kind is datetime:
-        return _moment(value, where)
-    if type(value) is not kind:
-        raise TypeError(f"{where} is not {kind.__name__}")
-    if kind is str and not value.isascii():
-        value.encode()  # raises for lone surrogates, which JSON allows and no terminal can print
-    if kind is int and not -(2**63) <= value < 2**63:
-        raise ValueError(f"{where} has more than 64 bits")
-    return value
-
-
-def _moment(value: Any, where: str) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    if moment is None or moment.tzinfo is None:
-        raise TypeError(f"{where} is not a time with a zone")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{where} is outside the calendar") from None
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Return the types of the fields of a dataclass, from a cache.
-
-    Evaluating the annotations takes longer than parsing a record.
-    """
-    return get_type_hints(kind)
-
-
-def _dataclass(kind: Any, value: Any, path: str) -> Any:
-    if not isinstance(value, dict):
-        raise TypeError(f"{path or 'the record'} is not an object")
-    hints = _hints(kind)
-    found: dict[str, Any] = {}
-    for name, required in _fields(kind):
-        where = f"{path}.{name}" if path else name
-        if name in value:
-            found[name] = _typed(hints[name], value[name], where)
-        elif required:
-            raise TypeError(f"{where} is missing")
-    return kind(**found)
-
-
-@cache
-def _fields(kind: Any) -> tuple[tuple[str, bool], ...]:
-    """Return the names of the stored fields of a dataclass, and whether a record must have each."""
-    missing = dataclasses.MISSING
-    return tuple(
-        (field.name, field.default is missing and field.default_factory is missing)
-        for field in stored_fields(kind)
-    )

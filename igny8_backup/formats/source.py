@@ -15,7 +15,7 @@ DIGITS = 8
 """The hexadecimal digits of one token."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """The server and the applied migrations of a database when it was dumped.
 

@@ -25,7 +25,7 @@ from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.retention.rules import OLDEST, PERIODS, Policy
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)
 class Part:
     """A database or tree (a folder of files) of one host. ``kind`` is ``database`` or ``files``."""
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.documents.annotations import ObjectDamage
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
-from igny8_backup.formats.records import NOT_STORED
+from igny8_backup.formats.record_types import NOT_STORED
 from igny8_backup.retention.policy import Part
 
 DAMAGED, SUSPECT, SAFETY, UNTRUSTED, FUTURE = "damaged", "suspect", "safety", "untrusted", "future"

@@ -21,12 +21,13 @@ from igny8_backup.formats import (
     lists,
     manifest,
     objects,
-    records,
     source,
 )
 from igny8_backup.formats.documents import annotations as notes
 from igny8_backup.formats.documents import claims, copy_document, retirement, run_record, spot_check
+from igny8_backup.formats.key_patterns import KINDS
 from igny8_backup.formats.packed import PackedPart
+from igny8_backup.formats.record_types import is_required, stored_fields
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.history import seen, storage_memory, table_counts
 from igny8_backup.operations.rotate import journal as rotation
@@ -117,11 +118,7 @@ def fields_of(heading: str) -> dict[str, bool]:
 
 @pytest.mark.parametrize(("heading", "kind"), DATACLASSES.items(), ids=DATACLASSES)
 def test_storage_format_lists_every_field_of_a_record(heading: str, kind: type[DataclassInstance]) -> None:
-    required = {
-        field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        for field in records.stored_fields(kind)
-    }
-    assert fields_of(heading) == required
+    assert fields_of(heading) == {field.name: is_required(field) for field in stored_fields(kind)}
 
 
 def test_storage_format_describes_every_record() -> None:
@@ -183,7 +180,7 @@ def test_storage_format_layout_has_every_kind_of_key() -> None:
         parsed = keys.parse(key)
         assert parsed is not None, key
         kinds.add(parsed.kind)
-    assert kinds == set(keys.KINDS)
+    assert kinds == set(KINDS)
 
 
 def test_storage_format_names_the_schemas_in_use() -> None:

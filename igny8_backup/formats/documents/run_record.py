@@ -24,7 +24,7 @@ HEARTBEAT = timedelta(seconds=60)
 """The approximate time between two heartbeats that a run writes into its record."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """The record of a backup run.
 
