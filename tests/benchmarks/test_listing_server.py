@@ -15,7 +15,7 @@ from storages.backends.s3 import S3Storage
 
 from benchmarks.listing_server import ListingServer
 from benchmarks.s3_answers import BUCKET
-from benchmarks.stored import make_storage
+from benchmarks.stored_data import make_storage
 from igny8_backup.store import open_store
 from igny8_backup.store.base import Store
 from igny8_backup.store.folder.local import LocalStore

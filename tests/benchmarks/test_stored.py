@@ -17,10 +17,9 @@ from benchmarks.stored_goals import most_requests, verdicts
 def test_verdicts_compare_each_operation_with_its_goal() -> None:
     assert most_requests(100_000) == 150
     found = {
-        "list": {"seconds": 2.0, "requests": {"list": 100}},
-        "monitor": {"seconds": 2.0, "requests": {"list": 100, "open": 51}},
-        "objects": 100_000,
-        "peak MiB": 151,
+        "list": {"seconds": 2.0, "CPU seconds": 1.0, "requests": {"list": 100}, "MiB": 150},
+        "monitor": {"seconds": 2.0, "CPU seconds": 1.0, "requests": {"list": 100, "open": 51}, "MiB": 150},
+        "prune, dry run": {"seconds": 2.0, "CPU seconds": 1.0, "requests": {}, "MiB": 151},
     }
     lines = list(verdicts({"again": found}, 100_000))
     assert [line.split()[-1] for line in lines] == ["met", "MISSED", "MISSED"]
@@ -35,10 +34,13 @@ def test_stored_measures_each_operation_on_s3(tmp_path: Path) -> None:
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found, end = json.JSONDecoder().raw_decode(done.stdout)
-    assert found["objects"] == 4 * (2 + 2 * (2 + 2) + 1)  # manifest, run; packs, index, folders; details
+    # Manifest, run, list; packs, index, folders; details.
+    assert found["objects"] == 4 * (3 + 2 * (2 + 2) + 1)
     for operation in ("list", "start of a backup", "restore without id", "monitor", "prune, dry run"):
         assert found["first"][operation]["requests"]["GET listing"] > 0
         # What was read before is not read again.
         assert found["again"][operation]["requests"].get("GET object", 0) < 7
-    assert len(done.stdout[end:].strip().splitlines()) == 12
+    verdicts_shown, _, sizes = done.stdout[end:].strip().partition("{")
+    assert len(verdicts_shown.splitlines()) == 10
+    assert "bytes of a manifest with 1000 packs" in sizes
     assert list(tmp_path.glob("igny8-stored-*")) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from storages.backends.s3 import S3Storage
 
-from benchmarks.stored import make_storage
+from benchmarks.stored_data import make_storage
 from igny8_backup.catalog.select import Selection
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.errors import IntegrityError
