@@ -7,8 +7,10 @@ that it wrote is in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import TypeVar
 
 from igny8_backup.formats import keys
@@ -22,6 +24,27 @@ FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
 SIDE_BY_SIDE = 8
 _HOSTS_LIMIT = 8
 """With more hosts, the folder of each host is listed as a whole, to save one or more requests per tree."""
+
+
+class ListedFolder:
+    """The ``listed`` objects of a folder, each once, sorted by key."""
+
+    def __init__(self, listed: Iterable[Stored]) -> None:
+        self._objects = {item.key: item for item in sorted(listed, key=attrgetter("key"))}
+        self._keys = list(self._objects)
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self._objects.values())
+
+    def get(self, key: str) -> Stored | None:
+        return self._objects.get(key)
+
+    def below(self, prefix: str) -> Iterator[Stored]:
+        """Yield the objects whose keys begin with ``prefix``, without a look at all others."""
+        for position in range(bisect_left(self._keys, prefix), len(self._keys)):
+            if not self._keys[position].startswith(prefix):
+                return
+            yield self._objects[self._keys[position]]
 
 
 def list_packs_and_checks(store: Store, unlisted: dict[str, str]) -> list[Stored]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
-from igny8_backup.catalog.snapshot.listing import FOLDERS, list_packs_and_checks, list_rest
+from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, list_packs_and_checks, list_rest
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.store import Store, Stored, UnfinishedUpload, Version
@@ -59,9 +59,9 @@ class SnapshotStore(Store):
         if folder and not folder.startswith(FOLDERS):
             yield from self.current.list(prefix)
         elif folder:
-            yield from (item for key, item in self._folder_of(folder).items() if key.startswith(folder))
+            yield from self._folder_of(folder).below(folder)
         else:
-            every = [item for top in FOLDERS for item in self._folder_of(top).values()]
+            every = [item for top in FOLDERS for item in self._folder_of(top)]
             yield from sorted([*every, *self._rest], key=lambda item: item.key)
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
@@ -133,25 +133,27 @@ class SnapshotStore(Store):
     def _stored(self, key: str) -> Stored | None:
         return self._folder_of(key).get(key)
 
-    def _folder_of(self, key: str) -> dict[str, Stored]:
+    def _folder_of(self, key: str) -> ListedFolder:
         top = f"{key.partition('/')[0]}/"
         return self._backups if top == keys.BACKUPS else self._first[top]
 
     @cached_property
-    def _first(self) -> dict[str, dict[str, Stored]]:
-        """The objects in all folders except the folder of the backups: by folder, then by key."""
-        found: dict[str, dict[str, Stored]] = {folder: {} for folder in FOLDERS}
+    def _first(self) -> dict[str, ListedFolder]:
+        """The objects in all folders except the folder of the backups, by folder."""
+        found: dict[str, builtins.list[Stored]] = {folder: [] for folder in FOLDERS}
         listed = list_packs_and_checks(self.current, self.unlisted)
         listed += self.current.list(keys.RUNS, self.unlisted)
-        for item in sorted(listed, key=lambda item: item.key):
-            found[f"{item.key.partition('/')[0]}/"][item.key] = item
-        return found
+        while listed:
+            item = listed.pop()
+            found[f"{item.key.partition('/')[0]}/"].append(item)
+        return {folder: ListedFolder(items) for folder, items in found.items()}
 
     @cached_property
-    def _backups(self) -> dict[str, Stored]:
-        """The objects in the folder of the backups, by key. It is listed after the run records."""
-        found = self._first[keys.BACKUPS]
-        return found | {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
+    def _backups(self) -> ListedFolder:
+        """The objects in the folder of the backups. It is listed after the run records."""
+        found = {item.key: item for item in self._first[keys.BACKUPS]}
+        found |= {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
+        return ListedFolder(found.values())
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:
@@ -161,8 +163,8 @@ class SnapshotStore(Store):
     def _lists(self) -> dict[str, builtins.list[Stored]]:
         """The lists of packs that each backup wrote, by the id of the backup."""
         found: dict[str, builtins.list[Stored]] = defaultdict(builtins.list)
-        for key, item in self._first[keys.PACKS].items():
-            if key.endswith(".json") and (writer := keys.writer(key)):
+        for item in self._first[keys.PACKS]:
+            if item.key.endswith(".json") and (writer := keys.writer(item.key)):
                 found[writer].append(item)
         return found
 
@@ -171,9 +173,9 @@ class SnapshotStore(Store):
         """The signatures, by the folder of the documents that they sign."""
         found: dict[str, builtins.list[Stored]] = defaultdict(builtins.list)
         for folder in (self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED]):
-            for key, item in folder.items():
-                if key.endswith(".sig"):
-                    found[key.rpartition("/signatures/")[0]].append(item)
+            for item in folder:
+                if item.key.endswith(".sig"):
+                    found[item.key.rpartition("/signatures/")[0]].append(item)
         return found
 
     def exists(self, key: str) -> bool:

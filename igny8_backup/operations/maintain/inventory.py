@@ -41,6 +41,14 @@ class Inventory(History):
     future: tuple[str, ...] = ()
     written: dict[str, datetime | None] = field(default_factory=dict)
     damaged_runs: tuple[str, ...] = ()
+    _by_id: dict[str, Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_id", {item.id: item for item in self.entries})
+
+    def entry(self, backup_id: str) -> Entry | None:
+        """Return the entry of a backup; ``None`` if there is no such backup."""
+        return self._by_id.get(backup_id)
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -48,10 +56,6 @@ class Inventory(History):
         return [
             item.manifest for item in self.entries if item.manifest and not is_ahead(item.started, self.now)
         ]
-
-    def manifest_of(self, backup_id: str) -> Manifest | None:
-        """Return the manifest of a backup; ``None`` if it cannot be read."""
-        return next((item.manifest for item in self.entries if item.id == backup_id), None)
 
     def plan(self, config: Config) -> Plan:
         """Apply the retention policy: return which backups it keeps and which it removes."""

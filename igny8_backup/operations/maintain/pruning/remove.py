@@ -26,7 +26,7 @@ def why_not_removable(context: BackupContext, inventory: Inventory, backup_id: s
     One reason is that ``TRUSTED`` would reject this host's signature of the removal record: the backup
     would then be reported as lost. Raises ``IdentityError`` and ``StorageError``.
     """
-    entry = next((item for item in inventory.entries if item.id == backup_id), None)
+    entry = inventory.entry(backup_id)
     manifest = entry.manifest if entry else None
     if entry is None or manifest is None:
         return "its manifest cannot be read"
@@ -57,8 +57,8 @@ def remove_backup(
     if locked_manifests(context, [backup_id]):
         return False  # the storage would not delete it
     check()
-    entry = next(item for item in inventory.entries if item.id == backup_id)
-    if (manifest := entry.manifest) is None:
+    entry = inventory.entry(backup_id)
+    if entry is None or (manifest := entry.manifest) is None:
         return False
     keep_checks(context, manifest, inventory.stored_checks.get(backup_id, []))
     # First the records: a manifest that is missing without them is reported as lost.
