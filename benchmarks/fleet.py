@@ -22,13 +22,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from benchmarks import TESTPROJECT
 from benchmarks.machine import facts
 from benchmarks.project import PYTHON, base_environment
-from benchmarks.stored import REQUESTS, count_requests
+from benchmarks.stored_operation import REQUESTS, count_requests
 from benchmarks.watch import memory_of
 from tests.services.redis import RedisServer, installed
 
@@ -171,8 +173,6 @@ def timed(folder: Path, broker: str, host: str, *words: str) -> tuple[float, dic
 
 def run_seconds(folder: Path, backup_id: str) -> float:
     """Return how long a run took, by its record."""
-    from datetime import datetime
-
     run = json.loads((folder / "storage/igny8/runs" / f"{backup_id}.json").read_text())
     started, finished = map(datetime.fromisoformat, (run["started"], run["finished"]))
     return (finished - started).total_seconds()
@@ -208,10 +208,12 @@ def simulate(where: str, size: int) -> None:
     for name in names:
         make_tree(folder / "trees" / name, FILES)
     _set_up(folder, names)
-    tasks: Any = multiprocessing.Queue()
-    answers: Any = multiprocessing.Queue()
+    # Not forked: the memory that forked processes share would not count as that of the coordinator.
+    processes = multiprocessing.get_context("spawn")
+    tasks: Any = processes.Queue()
+    answers: Any = processes.Queue()
     workers = [
-        multiprocessing.Process(target=_work, args=(folder, names, tasks, answers), daemon=True)
+        processes.Process(target=_work, args=(folder, names, tasks, answers), daemon=True)
         for _ in range(WORKERS)
     ]
     for process in workers:
@@ -257,8 +259,6 @@ def simulate(where: str, size: int) -> None:
 @contextmanager
 def _watching(pid: int, peak: list[float]) -> Iterator[None]:
     """Keep the largest memory of the process ``pid``, in MiB, in ``peak`` during the block."""
-    from threading import Event, Thread
-
     ended = Event()
 
     def watch() -> None:
@@ -302,6 +302,7 @@ def _set_up(folder: Path, names: list[str]) -> None:
 
 def _work(folder: Path, names: list[str], tasks: Any, answers: Any) -> None:
     """Do tasks of any host, as its worker would; then answer with the number of requests."""
+    _set_up(folder, names)
     from igny8_backup.operations.context import open_context
     from igny8_backup.operations.fleet.part import PartRequest, run_part
 
