@@ -10,7 +10,6 @@ hosts, and the storage is a folder that counts requests.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -18,26 +17,22 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from benchmarks import TESTPROJECT
+from benchmarks.fleet_simulation import make_tree
 from benchmarks.machine import facts
 from benchmarks.project import PYTHON, base_environment
-from benchmarks.stored_operation import REQUESTS, count_requests
-from benchmarks.watch import memory_of
 from tests.services.redis import RedisServer, installed
 
 HOSTS = ("web-1", "web-2", "web-3")
 OVERHEAD = 3.0
 """The most seconds that a fleet backup may take beyond the run of its slowest host."""
-SIMULATED, WORKERS, FILES = (10, 100, 1000), 4, 10
+SIMULATED = (10, 100, 1000)
 SETTINGS = """
 from project.settings import *
 IGNY8_BACKUP |= {{
@@ -97,14 +92,6 @@ def measure_three(folder: Path, given: Namespace) -> Iterator[str]:
     ):
         yield f"| {name} | {sorted(values)[len(values) // 2]:.2f} |"
     yield f"| overhead beyond the slowest host (at most {OVERHEAD:.0f}) | {over:.2f} |"
-
-
-def make_tree(root: Path, files: int) -> None:
-    """Write a tree of small files."""
-    for number in range(files):
-        path = root / f"{number % 100:02}" / f"page-{number}.html"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"<h1>Page {number} of {root.name}</h1>\n" * 20)
 
 
 def environment(folder: Path, broker: str, host: str) -> dict[str, str]:
@@ -189,140 +176,13 @@ def simulated_table(folder: Path, sizes: list[int]) -> Iterator[str]:
     for size in sizes:
         where = folder / f"simulated-{size}"
         where.mkdir()
-        program = [
-            sys.executable,
-            "-c",
-            f"from benchmarks.fleet import simulate; simulate({str(where)!r}, {size})",
-        ]
+        program = [sys.executable, "-m", "benchmarks.fleet_simulation", str(where), str(size)]
         found = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
         yield (
             f"| {size:,} | {found['sent']:,} | {found['wall']:.1f} | {found['coordinator']:,} |"
             f" {found['memory']:.0f} | {found['record']:,} | {found['host']:.1f} |"
         )
         shutil.rmtree(where)
-
-
-def simulate(where: str, size: int) -> None:
-    """Back up a fleet of ``size`` hosts, whose tasks a handful of processes do; print what was counted."""
-    folder, names = Path(where), [f"web-{number:04}" for number in range(1, size + 1)]
-    for name in names:
-        make_tree(folder / "trees" / name, FILES)
-    _set_up(folder, names)
-    # Not forked: the memory that forked processes share would not count as that of the coordinator.
-    processes = multiprocessing.get_context("spawn")
-    tasks: Any = processes.Queue()
-    answers: Any = processes.Queue()
-    workers = [
-        processes.Process(target=_work, args=(folder, names, tasks, answers), daemon=True)
-        for _ in range(WORKERS)
-    ]
-    for process in workers:
-        process.start()
-    from igny8_backup.operations.context import open_context
-    from igny8_backup.operations.fleet.coordinate import run_fleet
-    from igny8_backup.operations.fleet.request import FleetRequest
-
-    sent = 0
-
-    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
-        nonlocal sent
-        sent += 1
-        tasks.put(dict(arguments))
-
-    peak = [0.0]
-    with open_context(writing=True) as context:
-        count_requests(context.store)
-        begun = time.perf_counter()
-        with _watching(os.getpid(), peak):
-            result = run_fleet(context, FleetRequest(), send)
-        wall = time.perf_counter() - begun
-        record = context.store.size(f"fleets/{result.record.id}/fleet.json")
-    for _ in workers:
-        tasks.put(None)
-    of_hosts = sum(answers.get() for _ in workers)
-    if not result.complete:
-        raise SystemExit("\n".join(result.problems()[:5]))
-    print(
-        json.dumps(
-            {
-                "sent": sent,
-                "wall": wall,
-                "coordinator": sum(REQUESTS.values()),
-                "memory": peak[0],
-                "record": record,
-                "host": of_hosts / size,
-            }
-        )
-    )
-
-
-@contextmanager
-def _watching(pid: int, peak: list[float]) -> Iterator[None]:
-    """Keep the largest memory of the process ``pid``, in MiB, in ``peak`` during the block."""
-    ended = Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
-            with suppress(OSError):
-                peak[0] = max(peak[0], memory_of(pid) / 2**20)
-
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _set_up(folder: Path, names: list[str]) -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    import django
-    from django.conf import settings
-
-    django.setup()
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "dbbackup": {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": str(folder / "storage")},
-        },
-    }
-    settings.MEDIA_ROOT = ""
-    settings.IGNY8_BACKUP = {
-        "DATABASES": [],
-        "SITES": {name: folder / "trees" / name for name in names},
-        "STATE_DIR": folder / "state",
-        "SCRATCH_DIR": folder,
-        "ENCRYPTION": None,
-        "HOST": "admin",
-        "HOSTS": {name: {"queue": f"backup-{name}", "sites": [name]} for name in names},
-    }
-
-
-def _work(folder: Path, names: list[str], tasks: Any, answers: Any) -> None:
-    """Do tasks of any host, as its worker would; then answer with the number of requests."""
-    _set_up(folder, names)
-    from igny8_backup.operations.context import open_context
-    from igny8_backup.operations.fleet.part import PartRequest, run_part
-
-    asked: Counter[str] = Counter()
-    while (arguments := tasks.get()) is not None:
-        host = arguments["host"]
-        with open_context(writing=True) as context:
-            config = replace(
-                context.config,
-                host=host,
-                sites={host: context.config.sites[host]},
-                state_dir=folder / "states" / host,
-            )
-            config.state_dir.mkdir(parents=True)
-            REQUESTS.clear()
-            count_requests(context.store)
-            request = PartRequest(fleet=arguments["fleet"], host=host, trees=tuple(arguments["trees"]))
-            run_part(replace(context, config=config, own_store=context.store), request)
-            asked.update(REQUESTS)
-    answers.put(sum(asked.values()))
 
 
 if __name__ == "__main__":

@@ -109,15 +109,13 @@ def test_part_that_fails_names_its_error(fleet: FleetInProcess) -> None:
 
 
 def test_host_whose_settings_lack_the_tree_is_a_failed_part_at_once(fleet: FleetInProcess) -> None:
-    arguments: list[Mapping[str, Any]] = []
-
-    def send(name: str, found: Mapping[str, Any], **options: Any) -> None:
-        if found["host"] == "web-1":
-            arguments.append(found)
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        if arguments["host"] == "web-1":
+            request = replace(part_request(arguments), trees=("other",))
             with pytest.raises(UsageError, match="The settings of this host have no files 'other'"):
-                run_part(fleet.context("web-1"), replace(part_request(found), trees=("other",)))
+                run_part(fleet.context("web-1"), request)
         else:
-            fleet.send(name, found, **options)
+            fleet.send(name, arguments, **options)
 
     result = run_fleet(fleet.context("admin"), FleetRequest(), send)
     assert [part.reason for part in result.record.missing()] == ["failed: run (UsageError)"]
