@@ -39,6 +39,7 @@ def coordinator_lock(
 ) -> Iterator[StorageLock]:
     """Lock ``store`` for the fleet backup ``fleet`` until the block ends. ``host`` is the coordinator's.
 
+    If an exception ends the block, the claim stays until it expires, because hosts may be making their parts.
     Raises :class:`LockedError` if another run holds the lock, and ``StorageError``.
     """
     key, claim, folder = keys.lock_key(fleet), _claim(fleet, host), store.local_path()
@@ -48,8 +49,10 @@ def coordinator_lock(
     lock.start()
     try:
         yield lock
-    finally:
-        lock.close()
+    except BaseException:
+        lock.stop_renewing()
+        raise
+    lock.close()
 
 
 @contextmanager

@@ -116,10 +116,13 @@ class RunRecorder:
     def announce_snapshots(self) -> None:
         """Record that the snapshots of all databases of this part of a fleet backup exist.
 
-        Raises ``StorageError``: without the record, the other hosts would wait in vain.
+        A storage error is only noted: the other hosts then wait until the dumps have ended.
         """
         self._record = replace(self._record, snapshots=self._context.clock())
-        self._write()
+        try:
+            self._write()
+        except BackupError as error:
+            self._context.progress.note(f"The other hosts wait until the dumps have ended. {error}")
 
     def expect_manifest(self, manifest: bytes) -> None:
         """Add the digest of ``manifest`` to the record. Call this before the manifest is stored.

@@ -68,7 +68,14 @@ def run_fleet(context: BackupContext, request: FleetRequest, send: Sender) -> Fl
         record = replace(record, heartbeat=now, deadline=now + request.end_within)
         recorder = FleetRecorder(context, record, signing_key)
         recorder.begin()
-        _Coordinator(context, request, recorder, send, now).run()
+        try:
+            _Coordinator(context, request, recorder, send, now).run()
+        except BaseException:
+            context.progress.note(
+                f"The coordinator of the fleet backup {record.id} was stopped. Hosts complete the parts that"
+                " they have begun. The next backup_fleet completes the record."
+            )
+            raise
         for lock in locks:
             lock.check(unchanged="The parts that the hosts have stored are kept.")
         return FleetResult(record=recorder.finish())

@@ -181,10 +181,30 @@ def test_killed_coordinator_is_completed_by_the_next_run(fleet: FleetInProcess) 
         run_fleet(fleet.context("admin"), FleetRequest(), send)
     (killed,) = read_fleets(fleet.base.store, fleet.base.config.trust)
     assert killed.record.outcome == RUNNING
+    with pytest.raises(LockedError, match=f"the fleet backup {killed.record.id}"):
+        fleet.run()
+    fleet.base.store.delete(keys.lock_key(killed.record.id))  # as if it had expired
     fleet.clock.ahead += timedelta(minutes=10)
     assert fleet.run().complete
     assert states(fleet, killed.record.id) == {"web-1": COMPLETE, "web-2": COMPLETE, "web-3": FAILED}
     assert f"coordinator of the fleet backup {killed.record.id} was stopped" in notes(fleet)
+
+
+def test_host_completes_its_part_after_the_coordinator_was_killed(fleet: FleetInProcess) -> None:
+    class Killed(BaseException):
+        pass
+
+    arguments: dict[str, Any] = {}
+
+    def send(name: str, found: Mapping[str, Any], **options: Any) -> None:
+        arguments.update(found)
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_fleet(fleet.context("admin"), FleetRequest(hosts=("web-3",)), send)
+    result = run_part(fleet.context("web-3"), part_request(arguments))
+    assert result and result.manifest and result.manifest.fleet == arguments["fleet"]
+    assert [item.key for item in fleet.base.store.list(keys.LOCKS)] == [keys.lock_key(arguments["fleet"])]
 
 
 def test_second_delivery_of_the_coordinator_does_nothing(fleet: FleetInProcess) -> None:
