@@ -38,7 +38,7 @@ class FleetInProcess:
     """The hosts ``NAMES``, each with a tree of its own, and a coordinator on a further host.
 
     ``down`` are hosts whose workers take no tasks. ``unreachable`` is how often the broker does not answer.
-    ``sent`` are the hosts of the tasks that were sent. ``killed`` hosts begin their part and do not go on.
+    ``sent`` are the hosts of the tasks that were sent. ``own`` are the settings of single hosts.
     """
 
     def __init__(self, base: BackupContext, folder: Path, settings: dict[str, Any]) -> None:
@@ -49,10 +49,11 @@ class FleetInProcess:
         self.down: set[str] = set()
         self.unreachable = 0
         self.sent: list[str] = []
+        self.own: dict[str, dict[str, Any]] = {}
 
-    def context(self, host: str, **further: Any) -> BackupContext:
-        """Return the context of a process on ``host``, with ``further`` settings."""
-        own = {"HOST": host, "STATE_DIR": self.folder / f"state-{host}", **further}
+    def context(self, host: str) -> BackupContext:
+        """Return the context of a process on ``host``."""
+        own = {"HOST": host, "STATE_DIR": self.folder / f"state-{host}", **self.own.get(host, {})}
         config, problems = read({**self.settings, **own})
         assert config is not None, problems
         config.state_dir.mkdir(exist_ok=True)
