@@ -6,6 +6,9 @@ tree is either the previous one or the complete restored one. The phases are
 
 * ``preparing``: staging databases and folders are being built. Nothing live was changed. The next run removes
   them.
+* ``ready``: the staging databases and folders are complete, and wait until all hosts of a fleet restore are
+  ready. Nothing live was changed. The next run completes the swaps if the coordinator of the fleet restore
+  has decided so, or else removes them.
 * ``swapping``: the staging databases and folders are complete and checked. The next run completes the swaps.
 * ``done``: the restored data is live, and the previous data is kept.
 * ``undoing``: the previous data is being swapped back. The next run completes these swaps.
@@ -32,10 +35,10 @@ from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.trees.swap.plan import SwapPlan
 from igny8_backup.trees.swap.target import SwapTarget
 
-SCHEMA = 3
+SCHEMA = 4
 PREPARING, SWAPPING, DONE, UNDOING, UNDONE = "preparing", "swapping", "done", "undoing", "undone"
-REDOING = "redoing"
-_UNFINISHED = (PREPARING, SWAPPING, UNDOING, REDOING)
+REDOING, READY = "redoing", "ready"
+_UNFINISHED = (PREPARING, READY, SWAPPING, UNDOING, REDOING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,8 @@ class Journal:
     and folders. ``backup_ids`` are the backups that the restore reads. ``turn`` counts the swaps of all
     restores on this machine: the journal with the highest number was swapped last. ``swapped`` is the time
     when the last swap of this restore (a redo, for example) began. ``turn`` and ``swapped`` are missing in
-    journals of earlier releases.
+    journals of earlier releases. ``fleet`` is the id of the fleet restore that this restore is a part of, and
+    ``fleet_backup`` that of the fleet backup that it reads; they are empty if there is none.
     """
 
     schema: int
@@ -100,6 +104,8 @@ class Journal:
     trees: tuple[TreeSwap, ...] = ()
     turn: int = 0
     swapped: datetime | None = None
+    fleet: str = ""
+    fleet_backup: str = ""
 
 
 class Journals:
@@ -205,7 +211,7 @@ def _read(path: Path) -> Journal:
         path.read_bytes(),
         name=f"The journal {path}",
         schema=SCHEMA,
-        upgrades={1: _from_schema_1, 2: dict},
+        upgrades={1: _from_schema_1, 2: dict, 3: dict},
         hint="Bring the journal back from a copy: it says how far a restore has come. If there is none, look"
         " for databases named __side_ and __before_ and folders named .before-, rename or delete them by"
         " hand, and delete the journal.",

@@ -8,7 +8,7 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
-from igny8_backup.jobs import backup, fleet, upkeep
+from igny8_backup.jobs import backup, fleet, fleet_restore, upkeep
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 
@@ -126,6 +126,15 @@ def backup_fleet_part(self: Any, **arguments: Any) -> dict[str, Any]:
     A later release may send further arguments, which this one ignores.
     """
     return _made(fleet.backup_fleet_part(self.request.id or "", arguments))
+
+
+@shared_task(name="igny8_backup.restore_fleet_part", **_OPTIONS)
+def restore_fleet_part(**arguments: Any) -> dict[str, Any]:
+    """Do this host's part of a fleet restore: see ``jobs.fleet_restore.restore_fleet_part``.
+
+    A later release may send further arguments, which this one ignores.
+    """
+    return _made(fleet_restore.restore_fleet_part(arguments))
 
 
 def _registered(work: Callable[..., dict[str, Any]]) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 
 
 def other_host_error(
-    wanted: Manifest | None, tree: str, hosts: Iterable[str], *, host: str, searched: str
+    wanted: Given | None, tree: str, hosts: Iterable[str], *, host: str, searched: str
 ) -> UsageError:
     """Return the error for a tree that has copies from ``hosts``, but none from the host ``searched``.
 
@@ -17,7 +18,7 @@ def other_host_error(
     """
     first, *more = dict.fromkeys(hosts)
     what = (
-        f"Backup {wanted.id} holds the files of {tree!r} of host {first}"
+        f"{wanted.name} holds the files of {tree!r} of host {first}"
         if wanted
         else f"No backup of host {searched} has a complete copy of the tree {tree!r}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.other_hosts import other_host_error, other_host_notes
 from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
@@ -31,12 +32,13 @@ def select(
     trees: tuple[str, ...],
     host: str,
     from_host: str = "",
-    wanted: Manifest | None = None,
+    wanted: Given | None = None,
     standings: Standings | None = None,
 ) -> Selection:
     """Select the backup for each of the requested ``databases`` and ``trees``.
 
-    ``manifests`` are sorted newest first. With ``wanted``, everything comes from that backup. Otherwise the
+    ``manifests`` are sorted newest first. With ``wanted``, the backup that
+    the user has named, everything comes from that one. Otherwise the
     databases come from the newest backup that has all of them complete. Each tree comes from the same backup
     if possible, otherwise from the first one that started later, otherwise from the newest earlier one. In
     the last two cases a note says how far apart the backups are.
@@ -51,7 +53,7 @@ def select(
     Raises :class:`UsageError` if no backup has a requested database or tree. If all its copies are damaged,
     raises :class:`IntegrityError`; if all are unfit for this or other reasons, :class:`RefusedError`.
     """
-    taken = [wanted] if wanted else manifests
+    taken = sorted(wanted.manifests, key=lambda item: item.id, reverse=True) if wanted else manifests
     pool = _Pool(taken, standings or Standings(), from_host or host, any_copy=wanted is not None)
     if not pool.manifests:
         raise UsageError(
@@ -78,7 +80,7 @@ def select(
             raise pool.none_is_fit((name,)) or _missing_part(wanted, f"of the tree {name!r}", hint)
         chosen.append((found, tree))
         notes += pool.notes_on_tree(found, tree, data_time if databases else None)
-        if databases and found.id != base.id:
+        if databases and found.id != base.id and not (wanted and wanted.fleet):
             apart = duration_in_words(abs(tree.started - data_time), units=2)
             when = "after" if tree.started > data_time else "BEFORE"
             notes.append(
@@ -209,8 +211,8 @@ def _not_chosen(standing: CopyStanding) -> str:
     )
 
 
-def _missing_part(wanted: Manifest | None, what: str, hint: str) -> UsageError:
-    subject = f"Backup {wanted.id} has no" if wanted else "No backup has a"
+def _missing_part(wanted: Given | None, what: str, hint: str) -> UsageError:
+    subject = f"{wanted.name} has no" if wanted else "No backup has a"
     return UsageError(f"{subject} complete copy {what}.", hint=hint)
 
 

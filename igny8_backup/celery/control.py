@@ -22,6 +22,24 @@ class Queue:
     messages: int
 
 
+def backup_queues(app: Any, queues: Collection[str]) -> set[str]:
+    """Return the queues whose tasks are backups only: ``queues``, and the one of scheduled fleet backups.
+
+    The default queue of the app is never among them, because the tasks of the project are sent to it.
+    """
+    entries = [entry for entry in (app.conf.beat_schedule or {}).values() if isinstance(entry, dict)]
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        found.setdefault(str((entry.get("options") or {}).get("queue", "")), set()).add(
+            str(entry.get("task"))
+        )
+    scheduled = {queue for queue, tasks in found.items() if "igny8_backup.backup_fleet" in tasks}
+    shared = {
+        queue for queue, tasks in found.items() if not all(t.startswith("igny8_backup.") for t in tasks)
+    }
+    return {*queues, *scheduled} - {*shared, "", app.conf.task_default_queue}
+
+
 class Control:
     """A connection to the broker, used as a context manager.
 
@@ -52,9 +70,18 @@ class Control:
     def __exit__(self, *_: object) -> None:
         self._connection.release()
 
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the workers that answer to a ping, sorted."""
-        return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
+    def names(self, apart_from: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the names of the workers that answer to a ping, sorted.
+
+        Workers that consume no other queues than those in ``apart_from`` are left out.
+        """
+        if not apart_from:
+            return tuple(sorted(self._replies(self._mailbox.multi_call("ping", timeout=ANSWER_SECONDS))))
+        # One question, because a worker that is asked twice may have begun a task in between.
+        found = self._replies(self._mailbox.multi_call("active_queues", timeout=ANSWER_SECONDS))
+        consumed = {name: {queue["name"] for queue in queues or ()} for name, queues in found.items()}
+        own = {name for name, queues in consumed.items() if queues and queues.issubset(apart_from)}
+        return tuple(sorted(set(found) - own))
 
     def call(
         self, names: Collection[str], command: str, *, seconds: float = REPLY_SECONDS, **arguments: Any

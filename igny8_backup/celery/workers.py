@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from igny8_backup.celery.control import ANSWER_SECONDS, REPLY_SECONDS, Control, Queue
+from igny8_backup.celery.control import ANSWER_SECONDS, REPLY_SECONDS, Control, Queue, backup_queues
 from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, RefusedError
 
@@ -47,8 +47,12 @@ class Workers:
         return sum(queue.messages for queue in self.queues)
 
 
-def ask_workers() -> Workers:
-    """List the workers of the project's Celery app. The result, not an exception, describes a failure."""
+def ask_workers(apart_from: Collection[str] = ()) -> Workers:
+    """List the workers of the project's Celery app. The result, not an exception, describes a failure.
+
+    Workers that consume only queues in ``apart_from``, or the queue of scheduled fleet backups, are left out:
+    they make backups and restores, and do not use the application.
+    """
     broker = ""
     try:
         app, unasked = find_app()
@@ -61,7 +65,7 @@ def ask_workers() -> Workers:
                 doubt = f"Celery workers cannot be asked whether they are running: {unasked}"
                 return Workers(broker=broker, unasked=unasked, doubt=doubt)
         with Control(app) as control:
-            names = control.names()
+            names = control.names(backup_queues(app, apart_from))
             return Workers(broker=broker, names=names, queues=control.waiting(names))
     except Exception as error:  # the libraries of brokers raise exceptions of any class
         if is_from_outside(error):
@@ -70,8 +74,8 @@ def ask_workers() -> Workers:
         return Workers(broker=broker, unasked=unasked, unreachable=True)
 
 
-def stop_workers(*, seconds: float) -> tuple[str, ...]:
-    """Stop every worker that answers; return their names.
+def stop_workers(*, seconds: float, apart_from: Collection[str] = ()) -> tuple[str, ...]:
+    """Stop every worker that answers, but not those that ``ask_workers`` leaves out; return their names.
 
     The workers accept no new tasks, finish their current tasks, and exit. All together they have ``seconds``
     to finish. If tasks still run after that time, the workers accept tasks again, and :class:`RefusedError`
@@ -84,7 +88,7 @@ def stop_workers(*, seconds: float) -> tuple[str, ...]:
     deadline = time.monotonic() + seconds
     try:
         with Control(app) as control:
-            names = control.names()
+            names = control.names(backup_queues(app, apart_from))
             if names:
                 _stop(control, names, deadline)
             return names

@@ -164,6 +164,21 @@ def fleet_part_key(fleet_id: str, host: str, kind: str) -> str:
     return f"{fleet_folder(fleet_id)}{host}.{kind}.json"
 
 
+def fleet_restore_key(restore_id: str) -> str:
+    """Return the key of the record of a fleet restore: a restore or an undo on several hosts together."""
+    return f"{fleet_folder(restore_id)}restore.json"
+
+
+def fleet_restore_part_key(restore_id: str, host: str) -> str:
+    """Return the key under which a host records how far its part of a fleet restore has come."""
+    return f"{fleet_folder(restore_id)}{host}.restore.json"
+
+
+def fleet_restored_key(fleet_id: str, host: str) -> str:
+    """Return the key under which a host records that it has restored its part of the fleet backup."""
+    return f"{fleet_folder(fleet_id)}{host}.restored.json"
+
+
 def checks_folder(backup_id: str) -> str:
     return f"{CHECKS}{backup_id}/"  # outlives the folder of the backup
 

@@ -12,7 +12,7 @@ from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.documents.annotations import DRILLED, Annotations
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
-from igny8_backup.journal import DONE, PREPARING, REDOING, SWAPPING, UNDONE, Journal
+from igny8_backup.journal import DONE, PREPARING, READY, REDOING, SWAPPING, UNDONE, Journal
 from igny8_backup.management.options.choose_backups import by_day
 from igny8_backup.management.tables import table
 from igny8_backup.operations.backup.database import LAG
@@ -85,6 +85,11 @@ def restore_line(journal: Journal, journals: Sequence[Journal]) -> str:
         return (
             f"{what} was interrupted before it changed anything live. The next restore_all or undo_restore"
             f" removes what it left: {'; '.join(left)}."
+        )
+    if journal.phase == READY:
+        return (
+            f"{what} is prepared, and waits until all hosts of the fleet restore {journal.fleet} are ready."
+            " If its task was killed, restore_all completes it or removes what it left, as was decided."
         )
     if journal.phase == SWAPPING:
         return f"{what} was interrupted during the swap. restore_all completes it, undo_restore undoes it."

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.common.humanize import one_line
 from igny8_backup.conf import SETTING, Config
 from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import RefusedError, UsageError
-from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.manifest import COMPLETE
 from igny8_backup.streams.age import Identity
 
 ALL, DB, FILES = "all", "db", "files"
@@ -53,20 +54,19 @@ def _choose(names: tuple[str, ...], configured: tuple[str, ...], kind: str) -> t
     return tuple(dict.fromkeys(names))
 
 
-def select_parts(
-    config: Config, only: str, manifest: Manifest | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def select_parts(config: Config, only: str, given: Given | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the aliases of the databases and the names of the trees that the option ``--only`` chooses.
 
-    If ``only`` is ``all``, ``db`` or ``files`` and a ``manifest`` is given, only parts that are complete in
+    If ``only`` is ``all``, ``db`` or ``files`` and a backup is ``given``, only parts that are complete in
     that backup are returned. Raises :class:`UsageError` if ``only`` is an unknown name.
     """
     if only in (ALL, DB, FILES):
         aliases = () if only == FILES else config.databases
         sites = () if only == DB else tuple(config.sites)
-        if manifest is None:
+        if given is None:
             return aliases, sites
-        complete = {(part.kind, part.name) for part in manifest.parts if part.state == COMPLETE}
+        parts = [part for manifest in given.manifests for part in manifest.parts]
+        complete = {(part.kind, part.name) for part in parts if part.state == COMPLETE}
         databases = tuple(alias for alias in aliases if ("database", alias) in complete)
         return databases, tuple(name for name in sites if ("files", name) in complete)
     if only in config.databases:
@@ -78,20 +78,19 @@ def select_parts(
     raise UsageError(f"There is no database or tree {only!r}.", hint=hint)
 
 
-def missing_part_notes(config: Config, only: str, manifest: Manifest | None) -> list[str]:
+def missing_part_notes(config: Config, only: str, given: Given | None) -> list[str]:
     """Return a note for each database and tree that ``only`` chooses, but that the backup does not contain.
 
-    Returns no notes without a ``manifest``, or if ``only`` is the name of a database or tree.
+    Returns no notes if no backup is ``given``, or if ``only`` is the name of a database or tree.
     """
-    if manifest is None or only not in (ALL, DB, FILES):
+    if given is None or only not in (ALL, DB, FILES):
         return []
     aliases, sites = select_parts(config, only, None)
-    found_aliases, found_sites = select_parts(config, only, manifest)
+    found_aliases, found_sites = select_parts(config, only, given)
     missing = [name for name in aliases if name not in found_aliases]
     missing += [name for name in sites if name not in found_sites]
     return [
-        f"Backup {manifest.id} has no complete copy of {name!r}, which is therefore not restored."
-        for name in missing
+        f"{given.name} has no complete copy of {name!r}, which is therefore not restored." for name in missing
     ]
 
 

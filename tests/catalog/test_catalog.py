@@ -11,6 +11,7 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 
 from igny8_backup.catalog.backups import Catalog
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection, select
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
@@ -259,12 +260,12 @@ def test_select_of_two_backups_in_one_second_keeps_one_id() -> None:
 
 def test_select_with_id_takes_only_its_parts() -> None:
     old, new = backup(1, databases="default", trees="sites"), backup(2, databases="default", trees="sites")
-    assert chosen(select([old], wanted=old, **BOTH)) == ({"default": 1}, {"sites": 1})
+    assert chosen(select([old], wanted=Given.one(old), **BOTH)) == ({"default": 1}, {"sites": 1})
     lacking = backup(3, databases="default", trees="sites", failed="sites")
     with pytest.raises(UsageError, match=f"Backup {lacking.id} has no complete copy of the tree 'sites'"):
-        select([lacking, new], wanted=lacking, **BOTH)
+        select([lacking, new], wanted=Given.one(lacking), **BOTH)
     with pytest.raises(UsageError, match="has no complete copy of default"):
-        select([new], wanted=backup(4, trees="sites"), **BOTH)
+        select([new], wanted=Given.one(backup(4, trees="sites")), **BOTH)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_select_takes_trees_of_another_host_only_by_name() -> None:
 def test_select_without_trees_of_the_own_host_names_the_option(by_id: bool) -> None:
     other = of_host("web-2", backup(1, databases="default", trees="sites"))
     with pytest.raises(UsageError, match="--from-host web-2") as caught:
-        select([other], **BOTH, wanted=other if by_id else None)
+        select([other], **BOTH, wanted=Given.one(other) if by_id else None)
     assert "This is host web-1" in str(caught.value)
     assert chosen(select([other], **BOTH, from_host="web-2")) == ({"default": 1}, {"sites": 1})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection, select
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
 from igny8_backup.formats.documents.annotations import MISSING, Annotations, ObjectDamage
@@ -37,7 +38,7 @@ def ids(found: Selection) -> list[str]:
     return [manifest.id for manifest, _ in (*found.databases, *found.trees)]
 
 
-def both(manifests: list[Manifest], judged: Standings, wanted: Manifest | None = None) -> Selection:
+def both(manifests: list[Manifest], judged: Standings, wanted: Given | None = None) -> Selection:
     return select(
         manifests, host="web-1", databases=("default",), trees=("sites",), wanted=wanted, standings=judged
     )
@@ -65,7 +66,7 @@ def test_select_old_unfit_copies_are_not_mentioned() -> None:
 
 
 def test_select_named_backup_is_taken_with_warnings() -> None:
-    found = both(WHOLE, standings(WHOLE, dump(3), pack(3)), wanted=WHOLE[0])
+    found = both(WHOLE, standings(WHOLE, dump(3), pack(3)), wanted=Given.one(WHOLE[0]))
     assert ids(found) == [id_of(3), id_of(3)]
     assert found.notes == (
         f"WARNING: the copy of 'default' in backup {id_of(3)} is damaged: {dump(3)} is missing.",

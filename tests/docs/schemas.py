@@ -100,6 +100,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.catalog.backups import Entry
     from igny8_backup.formats.details import Details, Skipped
     from igny8_backup.formats.documents.annotations import Annotations, Pin
+    from igny8_backup.formats.documents.fleet_restore import FleetRestore, HostRestore
     from igny8_backup.formats.documents.retirement import Retirement
     from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
     from igny8_backup.journal import Journal
@@ -202,6 +203,9 @@ def outputs() -> dict[str, Any]:
             "stopped": list[str],
             "purged": int | None,
         },
+        "restore_all-fleet": {"fleet_restore": FleetRestore, "hosts": list[HostRestore], "resumed": bool},
+        "restore_all-fleet-plan": {"fleet_restore": FleetRestore, "hosts": list[HostRestore], **plan},
+        "restore_all-join": {"host": HostRestore},
         "restore_all-in-place": fields_of(InPlaceResult),
         "restore_all-plan": {
             "created": datetime,

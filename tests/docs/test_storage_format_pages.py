@@ -24,7 +24,14 @@ from igny8_backup.formats import (
     source,
 )
 from igny8_backup.formats.documents import annotations as notes
-from igny8_backup.formats.documents import claims, copy_document, retirement, run_record, spot_check
+from igny8_backup.formats.documents import (
+    claims,
+    copy_document,
+    fleet_restore,
+    retirement,
+    run_record,
+    spot_check,
+)
 from igny8_backup.formats.key_patterns import KINDS
 from igny8_backup.formats.packed import PackedPart
 from igny8_backup.formats.record_types import is_required, stored_fields
@@ -100,6 +107,10 @@ DATACLASSES = {
     "Marks fields": notes.Marks,
     "Mark": notes.Mark,
     "Journal": journal.Journal,
+    "FleetRestore": fleet_restore.FleetRestore,
+    "HostRestore": fleet_restore.HostRestore,
+    "Replaced": fleet_restore.Replaced,
+    "HostRestored": fleet_restore.HostRestored,
     "DatabaseSwap": journal.DatabaseSwap,
     "TreeSwap": journal.TreeSwap,
     "SwapPlan": SwapPlan,
@@ -195,7 +206,7 @@ def test_storage_format_lists_every_outcome_and_phase() -> None:
     outcomes = {manifest.COMPLETE, manifest.FAILED, manifest.INCOMPLETE, manifest.RUNNING, manifest.STOPPED}
     outcomes |= run_record.NOT_DONE
     phases = {journal.PREPARING, journal.SWAPPING, journal.DONE, journal.UNDOING, journal.UNDONE}
-    phases |= {journal.REDOING}
+    phases |= {journal.REDOING, journal.READY}
     for field, words in (("`outcome` *", outcomes), ("`phase` *", phases)):
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {field}")]
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == words

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.manifest import FAILED
 from igny8_backup.operations.backup.request import BackupRequest
@@ -53,14 +54,14 @@ def test_select_parts_groups_are_limited_to_complete_parts(context: BackupContex
     manifest = run_backup(context, BackupRequest(trees=("sites", "uploads"))).manifest
     assert manifest
     sites, uploads = manifest.trees
-    manifest = replace(manifest, trees=(sites, replace(uploads, state=FAILED)))
-    assert select_parts(config, "all", manifest) == ((), ("sites",))
-    assert [note.split("'")[1] for note in missing_part_notes(config, "all", manifest)] == [
+    given = Given.one(replace(manifest, trees=(sites, replace(uploads, state=FAILED))))
+    assert select_parts(config, "all", given) == ((), ("sites",))
+    assert [note.split("'")[1] for note in missing_part_notes(config, "all", given)] == [
         "default",
         "uploads",
     ]
-    assert len(missing_part_notes(config, "files", manifest)) == 1
-    assert missing_part_notes(config, "uploads", manifest) == []
+    assert len(missing_part_notes(config, "files", given)) == 1
+    assert missing_part_notes(config, "uploads", given) == []
 
 
 def test_require_none_lists_the_blockers() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup.formats.documents.fleet_restore import RESTORE
 from igny8_backup.management.base import BackupCommand, accepted
 from igny8_backup.management.confirm import confirm
-from igny8_backup.management.restore import in_place
+from igny8_backup.management.restore import fleet, in_place
 from igny8_backup.management.restore.options import (
     add_restore_options,
     overrides_from_options,
@@ -35,16 +36,24 @@ class Command(BackupCommand):
         "  manage.py restore_all --stop-workers --purge-queue              stop workers, discard old tasks\n"
         "  manage.py restore_all --noinput --database-name igny8           without a question, for scripts\n"
         "  manage.py restore_all --from-storage production --sanitize      production data, anonymized\n"
-        "  manage.py restore_all --in-place --only default                 without a second database"
+        "  manage.py restore_all --in-place --only default                 without a second database\n"
+        "  manage.py restore_all --fleet                                   all hosts of a fleet backup"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         add_restore_options(parser)
+        fleet.add_fleet_options(parser)
+        self._parser = parser
 
     def work(self, **options: Any) -> int:
         refuse_moved_options(options)
+        fleet.refuse_without_fleet(options)
         policy = worker_policy(options)
+        if options["join"]:
+            return fleet.join(self, self._parser, options)
+        if options["fleet"]:
+            return fleet.coordinate(self, self._parser, options, policy, RESTORE)
         if options["in_place"]:
             return in_place.restore(self, options, policy)
         request = RestoreRequest(

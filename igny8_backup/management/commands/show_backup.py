@@ -19,6 +19,7 @@ from igny8_backup.management.options.as_of import add_as_of_argument
 from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.management.sharing_text import sharing_lines
 from igny8_backup.operations.context import open_context
+from igny8_backup.operations.history.fleet_members import read_one
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.maintain.sharing import shared_objects
@@ -57,7 +58,7 @@ class Command(BackupCommand):
                 as_of=options["as_of"],
             ) as context,
         ):
-            manifest = context.catalog.get(options["id"])
+            manifest = read_one(context, options["id"], command="show_backup")
             identities = context.identities(options["identity"], needed=options["identity"] is not None)
             if options["files"] is not None:
                 self.show_lines(map(self._line, list_files(context, manifest, options["files"], identities)))

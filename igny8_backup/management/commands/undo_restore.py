@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from igny8_backup.common.humanize import count_in_words
+from igny8_backup.formats.documents.fleet_restore import UNDO
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_vanishing, require_typed
 from igny8_backup.management.options.wait import add_wait_argument
+from igny8_backup.management.restore import fleet
 from igny8_backup.management.restore.options import not_empty, refuse_options
 from igny8_backup.management.restore.result_text import excluded_lines, journal_as_json, undo_result_as_json
 from igny8_backup.management.restore.undo_text import (
@@ -40,7 +42,8 @@ class Command(BackupCommand):
         "  manage.py undo_restore --stop-workers                let Celery workers finish, stop them first\n"
         "  manage.py undo_restore --discard                     delete all that restores keep, after asking\n"
         "  manage.py undo_restore --discard 20261122T174258Z    delete what this restore keeps\n"
-        "  manage.py undo_restore --discard --noinput           without a question"
+        "  manage.py undo_restore --discard --noinput           without a question\n"
+        "  manage.py undo_restore --fleet                       undo the last fleet restore on all hosts"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -57,9 +60,16 @@ class Command(BackupCommand):
         parser.add_argument("--noinput", action="store_false", dest="interactive", help="Ask no question.")
         text = "Confirm that this database may be missing afterwards. Repeat for each database."
         parser.add_argument("--database-name", action="append", default=[], metavar="NAME", help=text)
+        fleet.add_fleet_options(parser)
+        self._parser = parser
 
     def work(self, **options: Any) -> int:
+        fleet.refuse_without_fleet(options)
         policy = worker_policy(options)
+        if options["join"]:
+            return fleet.join(self, self._parser, options)
+        if options["fleet"]:
+            return fleet.coordinate(self, self._parser, options, policy, UNDO)
         if options["discard"]:
             refuse_options(options, "--database-name", because="cannot be combined with --discard")
         with self.progress() as shown, open_context(progress=shown, wait=options["wait"]) as context:

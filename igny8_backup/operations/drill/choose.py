@@ -7,9 +7,9 @@ from igny8_backup.errors import RefusedError, UsageError
 from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.fleet_members import read_one
 from igny8_backup.operations.history.newest_copies import Choice, expected_manifests, newest_copies
 from igny8_backup.operations.history.read import History, read_history
-from igny8_backup.operations.read.snapshot import read_current
 from igny8_backup.operations.verify.run import newest_backup
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing import SAFETY
@@ -28,7 +28,7 @@ def choose(context: BackupContext, backup_id: str) -> tuple[list[Choice], tuple[
     ``StorageError``.
     """
     if backup_id:
-        manifest = read_current(context, backup_id)
+        manifest = read_one(context, backup_id, command="drill_backup")
         parts = tuple(part_keys(manifest))
         if not parts:
             raise UsageError(

@@ -45,7 +45,7 @@ def extract_archive(context: BackupContext, request: ArchiveRequest) -> ArchiveR
     ``UsageError`` if the request does not choose exactly one database, or if the file exists; ``FilesError``
     if the file cannot be written; the errors of ``open_dump``. After an error, no unfinished file is left.
     """
-    given = read_given(context, request.backup_id)
+    given = read_given(context, request.backup_id, from_host=request.from_host)
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
         chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"

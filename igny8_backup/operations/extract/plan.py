@@ -89,7 +89,7 @@ def plan_extract(context: BackupContext, request: ExtractRequest) -> ExtractPlan
     already.
     """
     _check(request)
-    given = read_given(context, request.backup_id)
+    given = read_given(context, request.backup_id, from_host=request.from_host)
     aliases, names = select_parts(context.config, _only(request), given)
     aliases = aliases if request.to_database else ()
     names = names if request.to_dir else ()

@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import cache
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection, select
-from igny8_backup.errors import StorageError
+from igny8_backup.errors import StorageError, UsageError
 from igny8_backup.formats.documents.annotations import UNREADABLE
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.history.fleet_members import find_fleet, read_members
 from igny8_backup.operations.history.read import History, read_history
 from igny8_backup.operations.read.snapshot import read_current, read_until_settled
 from igny8_backup.standing import DAMAGED, CopyStanding, Standings
@@ -19,17 +21,26 @@ NOTES = 5
 """The largest number of notes on unreadable backups."""
 
 
-def read_given(context: BackupContext, backup_id: str) -> Manifest | None:
+def read_given(context: BackupContext, backup_id: str, *, from_host: str = "") -> Given | None:
     """Read the manifest of the backup that the user named; ``None`` if ``backup_id`` is empty.
 
-    Raises ``UsageError`` if the id is unknown, ``IntegrityError`` if the manifest is damaged.
+    If ``backup_id`` is that of a fleet backup, the manifests of its parts are read: the files of this host,
+    or of ``from_host`` if given, and the databases of any host. Raises ``UsageError`` if the id is unknown,
+    ``IntegrityError`` if a manifest is damaged.
     """
-    return read_current(context, backup_id) if backup_id else None
+    if not backup_id:
+        return None
+    try:
+        return Given.one(read_current(context, backup_id))
+    except UsageError:
+        if fleet := find_fleet(context, backup_id):
+            return read_members(context, fleet, host=from_host or context.config.host)
+        raise
 
 
 def select_copies(
     context: BackupContext,
-    given: Manifest | None,
+    given: Given | None,
     *,
     databases: tuple[str, ...],
     trees: tuple[str, ...],
@@ -75,7 +86,8 @@ def select_copies(
             f"It is not known whether backup {given.id} can be relied on, because the storage could not be"
             f" read completely. {error}"
         )
-    return choose([given], standings)
+    found = choose(list(given.manifests), standings)
+    return replace(found, notes=(*given.notes, *found.notes))
 
 
 def _unreadable_notes(entries: list[Entry], selected: set[str]) -> list[str]:

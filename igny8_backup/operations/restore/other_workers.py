@@ -37,7 +37,7 @@ def find_workers(config: Config) -> Workers:
     broker without remote control. If the broker of Celery is down, ``unreachable`` is set instead. Raises no
     errors.
     """
-    found = ask_workers()
+    found = ask_workers(fleet_queues(config))
     if config.workers:
         try:
             others = tuple(sorted(map(str, import_string(config.workers)())))
@@ -51,6 +51,11 @@ def find_workers(config: Config) -> Workers:
         reason = f"workers of {', '.join(queues)} cannot be asked whether they are running"
         return replace(found, doubt="; ".join(filter(None, (found.doubt, reason))))
     return found
+
+
+def fleet_queues(config: Config) -> frozenset[str]:
+    """Return the queues of the hosts of the fleet. Their workers only make backups and restores."""
+    return frozenset(host.queue for host in config.fleet.values())
 
 
 def other_queues() -> list[str]:

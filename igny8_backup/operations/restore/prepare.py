@@ -34,6 +34,7 @@ def new_journal(context: BackupContext, plan: RestorePlan) -> Journal:
         backup_ids=plan.backup_ids,
         databases=tuple(_database_swap(context, plan, item, stamp) for item in plan.databases),
         trees=tuple(_tree_swap(context, item, stamp) for item in plan.trees),
+        fleet_backup=plan.fleet,
     )
     return context.journals.in_turn(journal, context.clock())
 

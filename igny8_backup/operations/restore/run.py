@@ -6,20 +6,27 @@ every step before it is taken, so that the next run can complete or undo an inte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
-from igny8_backup.errors import BackupError
-from igny8_backup.journal import PREPARING, UNDONE, Journal
+from igny8_backup.errors import BackupError, LockedError, UnfinishedError
+from igny8_backup.journal import PREPARING, READY, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import hooks
+from igny8_backup.operations.restore.decision import is_decided
 from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.restore.prepare import build_staging, new_journal
+from igny8_backup.operations.restore.restored_record import record_restored
 from igny8_backup.operations.restore.swaps import complete_swap, remove_staging, swap_all
 from igny8_backup.operations.restore.workers import ensure_workers_stopped, purge
 from igny8_backup.operations.staging.live_state import unchanged_live
 from igny8_backup.operations.staging.project_code import sandbox
 from igny8_backup.signals import RESTORE, UNDO, announced
+
+Gate = Callable[[Journal], Journal]
+"""A function that is called when all is ready for the swap. It returns the journal to continue with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +70,21 @@ class RestoreSession:
 
         If a run was interrupted during its swap, this completes the swap and returns the result. If the run
         had not changed anything live, this removes the staging databases and folders of the run and returns
-        None. If no run was interrupted, this returns None.
+        None. If no run was interrupted, this returns None. Raises ``RefusedError`` if a restore waits for the
+        other hosts of a fleet restore.
         """
-        if self._context.journals.unfinished() is None:
+        journal = self._context.journals.unfinished()
+        if journal is None:
             return None
-        with self._context.locked("a restore"):
+        with self._locked(journal):
             return self._settle()
 
     def plan(self, request: RestoreRequest) -> RestorePlan:
         """Return the plan. Nothing is changed. Raises the errors of ``planner.plan_restore``."""
         return plan_restore(self._context, request)
 
-    def execute(self, plan: RestorePlan) -> RestoreResult:
-        """Carry out the plan.
+    def execute(self, plan: RestorePlan, before_swap: Gate | None = None) -> RestoreResult:
+        """Carry out the plan. ``before_swap`` is called when all is ready for the swap, and may stop it.
 
         A run that was interrupted since :meth:`settle` was called is settled first. If settling completes the
         swap of that run, its result is returned, and ``plan`` is not carried out. After a failure before the
@@ -88,22 +97,39 @@ class RestoreSession:
                 return settled
             plan.require_feasible()
             with hooks.before_restore(context, plan.backup_ids):
-                journal, stopped = self._build(plan)
+                journal, stopped = self._build(plan, before_swap)
                 with announced(RESTORE, "swap", plan.backup_ids):
-                    journal = swap_all(context, journal)
+                    # A decided fleet restore is completed by the next run if this one fails.
+                    journal = swap_all(context, journal, resumed=bool(journal.fleet))
             # The queues are purged last: a restore that fails must not discard tasks.
             with hooks.incomplete_when_interrupted():
                 purged, problems = purge(plan.policy, plan.workers)
+        record_restored(context, journal)
         warnings = (*context.shortfalls.take_texts(), *problems, *self._after_swap(journal))
         return RestoreResult(journal=journal, warnings=warnings, stopped=stopped, purged=purged)
+
+    @contextmanager
+    def _locked(self, journal: Journal) -> Iterator[None]:
+        """Hold the locks to settle ``journal``, if need be with its coordinator."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._context.locked("a restore"))
+            except LockedError:
+                if not journal.fleet:
+                    raise
+                shared = replace(self._context, fleet=journal.fleet)
+                stack.enter_context(shared.locked("a restore"))
+            yield
 
     def _settle(self) -> RestoreResult | None:
         context = self._context
         interrupted = context.journals.unfinished()
         if interrupted is None:
             return None
-        if interrupted.phase != PREPARING:
+        decided = interrupted.phase == READY and is_decided(context, interrupted)
+        if decided or interrupted.phase not in (PREPARING, READY):
             journal = complete_swap(context, interrupted)
+            record_restored(context, journal)
             return RestoreResult(journal=journal, warnings=self._after_swap(journal), resumed=True)
         context.progress.note(
             f"The restore that began {interrupted.started:%Y-%m-%d %H:%M:%S} UTC was interrupted before it"
@@ -112,8 +138,8 @@ class RestoreSession:
         remove_staging(context, interrupted)
         return None
 
-    def _build(self, plan: RestorePlan) -> tuple[Journal, tuple[str, ...]]:
-        """Stop the workers, and build the staging databases and trees.
+    def _build(self, plan: RestorePlan, before_swap: Gate | None) -> tuple[Journal, tuple[str, ...]]:
+        """Stop the workers, build the staging databases and trees, and call ``before_swap``.
 
         Returns the journal, which is ready for the swap, and the names of the stopped workers.
         """
@@ -131,6 +157,10 @@ class RestoreSession:
                     (*stopped, *ensure_workers_stopped(context, plan.policy, live=plan.replaces_data))
                 )
             )
+            if before_swap:
+                journal = before_swap(journal)
+        except UnfinishedError:
+            raise  # the staging databases and folders wait for a decision
         except BaseException as error:
             if isinstance(error, BackupError):
                 error.add_context("Nothing live was changed.")

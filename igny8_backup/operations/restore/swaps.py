@@ -11,7 +11,7 @@ from igny8_backup.common.outside import is_from_outside
 from igny8_backup.databases.engine import Engine
 from igny8_backup.errors import BackupError, RefusedError, UnfinishedError
 from igny8_backup.formats.comparison import Expected
-from igny8_backup.journal import DONE, REDOING, SWAPPING, UNDOING, UNDONE, DatabaseSwap, Journal
+from igny8_backup.journal import DONE, READY, REDOING, SWAPPING, UNDOING, UNDONE, DatabaseSwap, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.restore import tree as restore_tree
@@ -105,8 +105,12 @@ def swap_again(context: BackupContext, journal: Journal) -> Journal:
 def complete_swap(context: BackupContext, journal: Journal) -> Journal:
     """Complete an interrupted restore, undo or redo whose swap has begun; return the new journal.
 
-    If no swap was interrupted, the journal is returned unchanged.
+    A restore in the phase ``ready`` must have been decided: see ``decision``. If no swap was
+    interrupted, the journal is returned unchanged.
     """
+    if journal.phase == READY:
+        context.progress.note("An earlier restore was interrupted before its swap. Completing it now.")
+        return swap_all(context, journal, resumed=True)
     if journal.phase == SWAPPING:
         context.progress.note("An earlier restore was interrupted during its swap. Completing it now.")
         return swap_all(context, journal, resumed=True)

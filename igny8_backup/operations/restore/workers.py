@@ -8,7 +8,7 @@ from igny8_backup.celery.workers import Workers, purge_queues, stop_workers
 from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import BackupError, RefusedError
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.restore.other_workers import find_workers
+from igny8_backup.operations.restore.other_workers import find_workers, fleet_queues
 
 REFUSE, STOP, IGNORE = "refuse", "stop", "ignore"
 STOP_SECONDS = 300
@@ -100,7 +100,7 @@ def ensure_workers_stopped(
         if found.others:
             what = f"{_listed(found.others)}, which --stop-workers cannot stop."
             raise RefusedError(what, unchanged="Nothing live was changed.", hint=_OTHERS_HINT)
-        stopped = stop_workers(seconds=policy.seconds)
+        stopped = stop_workers(seconds=policy.seconds, apart_from=fleet_queues(context.config))
         if stopped:
             context.progress.note(f"Stopped these Celery workers: {', '.join(stopped)}.")
         return stopped

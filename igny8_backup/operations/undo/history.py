@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from igny8_backup.errors import UsageError
-from igny8_backup.journal import DONE, PREPARING, REDOING, UNDONE, Journal
+from igny8_backup.journal import DONE, PREPARING, READY, REDOING, UNDONE, Journal
 
 UNDO, REDO, CLEAN, DISCARD = "undo", "redo", "clean up", "discard"
 """The actions of ``undo_restore``. ``CLEAN`` removes what is left of a restore that changed nothing live."""
@@ -45,7 +45,7 @@ def choose(journals: Sequence[Journal], stamp: str = "") -> Step:
                 f"The restore {journal.stamp} is unfinished.",
                 hint=f"Finish it first: {COMMAND}, or restore_all.",
             )
-        return Step(journal, {PREPARING: CLEAN, REDOING: REDO}.get(journal.phase, UNDO))
+        return Step(journal, {PREPARING: CLEAN, READY: CLEAN, REDOING: REDO}.get(journal.phase, UNDO))
     if not journals:
         raise UsageError(
             "There is no restore to undo.",

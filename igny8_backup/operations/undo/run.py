@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from igny8_backup.errors import FilesError, RefusedError, UnfinishedError
-from igny8_backup.journal import DONE, SWAPPING, UNDOING, UNDONE, Journal
+from igny8_backup.journal import DONE, READY, SWAPPING, UNDOING, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.restore import hooks
 from igny8_backup.operations.restore import tree as restore_tree
+from igny8_backup.operations.restore.decision import is_decided
 from igny8_backup.operations.restore.swaps import complete_swap, remove_staging, swap_again, swap_back_all
 from igny8_backup.operations.restore.workers import WorkersPolicy, ensure_workers_stopped
 from igny8_backup.operations.undo.copies import GLANCE, find_exchanges, is_discardable
@@ -67,6 +68,7 @@ def undo(
         if plan:
             _require_as_planned(context, plan, step)
         if step.action == CLEAN:
+            _require_undecided(context, journal)
             remove_staging(context, journal)
             context.progress.note(
                 "The interrupted restore had not changed any live data. The databases and folders that it had"
@@ -90,6 +92,16 @@ def undo(
         warnings=warnings,
         stopped=stopped,
     )
+
+
+def _require_undecided(context: BackupContext, journal: Journal) -> None:
+    """Raise ``RefusedError`` if the restore is ready and its fleet restore is decided, or may still be."""
+    if journal.phase == READY and is_decided(context, journal):
+        raise RefusedError(
+            f"The fleet restore {journal.fleet} was decided, so this host must complete its restore first.",
+            unchanged="Nothing was changed.",
+            hint="Run restore_all to complete it. Then undo it with undo_restore.",
+        )
 
 
 def _exchange(context: BackupContext, step: Step) -> Journal:

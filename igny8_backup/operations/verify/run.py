@@ -18,10 +18,10 @@ from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import storage_memory
 from igny8_backup.operations.history.documents import note_unsigned
+from igny8_backup.operations.history.fleet_members import read_one
 from igny8_backup.operations.history.newest_copies import expected_manifests, newest_copies
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.read import reported_objects
-from igny8_backup.operations.read.snapshot import read_current
 from igny8_backup.operations.staging.origin import judge_origin, require_safe
 from igny8_backup.operations.verify.all_results import AllVerified, shared_damage
 from igny8_backup.operations.verify.older_packs import choose_older_packs, remember_share
@@ -200,7 +200,7 @@ def _require_safe_programs(context: BackupContext, manifest: Manifest, shared: S
 def _read_manifest(context: BackupContext, backup_id: str) -> Manifest:
     """Read the manifest. Raises ``IntegrityError`` if it is missing, although a run wrote it."""
     try:
-        return read_current(context, backup_id)
+        return read_one(context, backup_id, command="verify_backup")
     except UsageError:
         run = context.catalog.run(backup_id) if keys.is_id(backup_id) else None
         if run and run.stored_manifest and is_lost(context, backup_id):

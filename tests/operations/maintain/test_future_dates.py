@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from igny8_backup.catalog.annotations import read_marks, write_marks
+from igny8_backup.catalog.given import Given
 from igny8_backup.errors import RefusedError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.annotations import STORED, CheckedPart, Mark
@@ -84,7 +85,7 @@ def test_backup_dated_in_the_future_is_never_the_newest(nightly: BackupContext, 
     result = prune(nightly)
     assert result.removed == (first,), "and pushes out no other one"
     assert f"backup {ahead} is dated later than now" in future(result)
-    named = select_copies(nightly, nightly.catalog.get(ahead), databases=(), trees=("sites",))
+    named = select_copies(nightly, Given.one(nightly.catalog.get(ahead)), databases=(), trees=("sites",))
     assert (
         f"WARNING: the copy of 'sites' in backup {ahead} is future: it is dated 399 days ahead"
         in named.notes[0]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from igny8_backup.catalog.annotations import read_annotations
+from igny8_backup.catalog.given import Given
 from igny8_backup.errors import IntegrityError, RefusedError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.comparison import Expected
@@ -216,7 +217,7 @@ def test_select_damaged_newest_is_passed_over_with_a_reason(nightly: BackupConte
     assert [manifest.id for manifest, _ in selected.trees] == [first, second]
     (note,) = selected.notes
     assert note.startswith(f"Backup {second} is not used for 'sites', because its copy is damaged: packs/")
-    named = select_copies(nightly, nightly.catalog.get(second), databases=(), trees=("sites",))
+    named = select_copies(nightly, Given.one(nightly.catalog.get(second)), databases=(), trees=("sites",))
     (warning,) = named.notes
     assert warning.startswith(f"WARNING: the copy of 'sites' in backup {second} is damaged: packs/")
     (choice,), _ = choose(nightly, "")
@@ -383,7 +384,7 @@ def test_safety_copy_is_kept_until_released_and_chosen_by_nobody(
     assert ids(nightly) == [safety.id, *later[1:]]
     verdict = prune(nightly).plan.verdicts[-1]
     assert verdict.reasons == ("kept until released: it can undo a restore in place",)
-    named = select_copies(nightly, nightly.catalog.get(safety.id), databases=(), trees=("sites",))
+    named = select_copies(nightly, Given.one(nightly.catalog.get(safety.id)), databases=(), trees=("sites",))
     assert "is safety: it holds what was live before a restore in place" in named.notes[0]
     assert [manifest.id for manifest in held_copies(nightly)] == [safety.id]
     unpin(nightly, safety.id)

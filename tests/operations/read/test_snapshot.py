@@ -13,11 +13,11 @@ import pytest
 from storages.backends.s3 import S3Storage
 
 from benchmarks.stored_data import make_storage
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext
@@ -144,7 +144,7 @@ def test_restores_read_the_manifests_that_they_use_from_the_storage(
         tree, *_ = (item.name for item in bucket.catalog.get(newest).trees)
         host = bucket.catalog.get(newest).host
 
-        def select(given: Manifest | None = None) -> Selection:
+        def select(given: Given | None = None) -> Selection:
             return select_copies(bucket, given, databases=(), trees=(tree,), from_host=host)
 
         hide(bucket, newest)

@@ -120,7 +120,10 @@ class TreePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RestorePlan(BasePlan):
-    """The plan of a restore. ``host`` and ``environment`` are those of this machine."""
+    """The plan of a restore. ``host`` and ``environment`` are those of this machine.
+
+    ``fleet`` is the id of the fleet backup of which this host restores its part; empty if there is none.
+    """
 
     host: str
     environment: str
@@ -133,6 +136,7 @@ class RestorePlan(BasePlan):
     migrate: bool = True
     sanitize: bool = False
     allow_set_id: bool = False
+    fleet: str = ""
 
     @property
     def replaces(self) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection
 from igny8_backup.databases.values import RestoreSelection, VulnerableProgram
 from igny8_backup.errors import UsageError, adding_context
 from igny8_backup.formats.details import Details
-from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.select_copies import read_given, select_copies
@@ -119,6 +119,7 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
         migrate=request.migrate,
         sanitize=request.sanitize,
         allow_set_id=request.allow_set_id,
+        fleet=findings.fleet,
     )
 
 
@@ -126,17 +127,20 @@ def plan_restore(context: BackupContext, request: RestoreRequest) -> RestorePlan
 class _Findings:
     """The findings of the planner: notes, and blockers (reasons that forbid the restore).
 
-    ``to_confirm`` are programs with known security holes, whose use the user must confirm.
+    ``to_confirm`` are programs with known security holes, whose use the user must confirm. ``fleet`` is the
+    id of the fleet backup that the user has named.
     """
 
     notes: list[str] = field(default_factory=list)
     blockers: list[str] = field(default_factory=list)
     to_confirm: list[VulnerableProgram] = field(default_factory=list)
+    fleet: str = ""
 
 
 def _select(context: BackupContext, request: RestoreRequest, findings: _Findings) -> Selection:
     """Choose the backup of each database and tree. Raises ``UsageError`` if there is nothing to restore."""
-    given = read_given(context, request.backup_id)
+    given = read_given(context, request.backup_id, from_host=request.from_host)
+    findings.fleet = given.id if given and given.fleet else ""
     aliases, trees = select_parts(context.config, request.only, given)
     selected = select_copies(context, given, databases=aliases, trees=trees, from_host=request.from_host)
     if not (selected.databases or selected.trees):
@@ -150,7 +154,7 @@ def _select(context: BackupContext, request: RestoreRequest, findings: _Findings
     return selected
 
 
-def _nothing_chosen(only: str, given: Manifest | None) -> UsageError:
+def _nothing_chosen(only: str, given: Given | None) -> UsageError:
     """Return the error for a restore whose ``--only`` chooses no database and no tree.
 
     ``given`` is the backup that the user has named, if any.
@@ -159,7 +163,7 @@ def _nothing_chosen(only: str, given: Manifest | None) -> UsageError:
         hint = "Add it to the settings, or give another --only."
         return UsageError(f"The settings name no database or tree that --only {only} chooses.", hint=hint)
     return UsageError(
-        f"Backup {given.id} has no complete copy of a database or tree that --only {only} chooses.",
+        f"{given.name} has no complete copy of a database or tree that --only {only} chooses.",
         hint="Choose another backup (list_backups) or --only, or add the databases and trees of the backup to"
         " IGNY8_BACKUP['DATABASES'] and SITES.",
     )
