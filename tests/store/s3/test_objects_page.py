@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
-from igny8_backup.store.s3.requests.objects_page import OPERATION, take_contents
+from igny8_backup.store.s3.requests.objects_page import OPERATION, parse_pages_fast, take_contents
 
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 TIME = datetime(2026, 9, 1, 2, tzinfo=UTC)
@@ -25,10 +25,10 @@ def page(content: str, root: str = "ListBucketResult", space: str = SPACE) -> by
     return f"<{root}{space}><IsTruncated>true</IsTruncated>{content}<Prefix>x</Prefix></{root}>".encode()
 
 
-def taken(body: bytes, status: int = 200, operation: str = OPERATION) -> tuple[bytes, dict[str, Any]]:
+def taken(body: bytes, status: int = 200) -> tuple[bytes, dict[str, Any]]:
     answer: dict[str, Any] = {"body": body, "status_code": status}
     found: dict[str, Any] = {}
-    take_contents(SimpleNamespace(name=operation), answer, found)
+    take_contents(answer, found)
     return answer["body"], found
 
 
@@ -86,5 +86,18 @@ def test_page_with_an_error_status_is_left_to_botocore() -> None:
     assert taken(page(entry()), status=500) == (page(entry()), {})
 
 
-def test_answers_of_other_operations_are_left_to_botocore() -> None:
-    assert taken(page(entry()), operation="ListObjects") == (page(entry()), {})
+def test_botocore_parses_what_is_left_of_a_page_only() -> None:
+    client: Any = boto3.client("s3", region_name="x", aws_access_key_id="x", aws_secret_access_key="x")
+    parse_pages_fast(client)
+    seen = []
+    client.meta.events.register_first(
+        "before-parse.s3.*", lambda response_dict, **given: seen.append(response_dict["body"])
+    )
+    for operation in (OPERATION, "ListObjects"):
+        client.meta.events.emit(
+            f"before-parse.s3.{operation}",
+            operation_model=client.meta.service_model.operation_model(operation),
+            response_dict={"body": page(entry()), "status_code": 200, "headers": {}},
+            customized_response_dict={},
+        )
+    assert seen == [page(""), page(entry())]

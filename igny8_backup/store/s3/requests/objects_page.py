@@ -35,12 +35,11 @@ _OBJECT = re.compile(
 
 def parse_pages_fast(client: Any) -> None:
     """Make ``client`` parse the pages of ``list_objects_v2`` with :func:`take_contents`."""
-    # Handlers for all operations are called before those for one, and botocore's parses the whole page.
-    client.meta.events.register_first("before-parse.s3.*", take_contents)
+    # With a wildcard in this place it is called before botocore's own handler, which parses the whole body.
+    client.meta.events.register(f"before-parse.*.{OPERATION}", take_contents)
 
 
 def take_contents(
-    operation_model: Any,
     response_dict: dict[str, Any],
     customized_response_dict: dict[str, Any],
     **given: Any,
@@ -50,7 +49,7 @@ def take_contents(
     The arguments are those of the event of botocore. An answer that is no page, or has other fields than
     expected, is not changed.
     """
-    if operation_model.name != OPERATION or response_dict["status_code"] != 200:
+    if response_dict["status_code"] != 200:
         return
     try:
         text = response_dict["body"].decode("ascii")
