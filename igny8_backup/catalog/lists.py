@@ -67,7 +67,7 @@ class Lists:
         with self._lock:
             found = self._digests.get(item.blocks_in)
             if found is None:
-                found = self._digests[item.blocks_in] = _digests_in(self._read(store, item.blocks_in))
+                found = self._digests[item.blocks_in] = _digests_in(store, self._read(store, item.blocks_in))
             self._digests.move_to_end(item.blocks_in)
             while len(self._digests) > DIGESTS_KEPT:
                 self._digests.popitem(last=False)
@@ -107,7 +107,9 @@ class Lists:
         with self._lock:
             if found not in self._packs:
                 read = self._read(store, found)
-                self._packs[found] = {item.key: _stored(item, found) for item in read.objects}
+                self._packs[found] = {
+                    pack.key: pack for pack in (_stored(store, item, found) for item in read.objects)
+                }
             return self._packs[found]
 
     def _read(self, store: Store, found: ListReference) -> ObjectList:
@@ -139,13 +141,13 @@ def _checked(blocks: Blocks, found: ListReference) -> bytes:
         return b"".join(checked)
 
 
-def _digests_in(read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
-    return {item.key: (_stored(item), item.digests()) for item in read.objects}
+def _digests_in(store: Store, read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
+    return {item.key: (_stored(store, item), item.digests()) for item in read.objects}
 
 
-def _stored(item: ListedObject, named_in: ListReference | None = None) -> StoredObject:
+def _stored(store: Store, item: ListedObject, named_in: ListReference | None = None) -> StoredObject:
     return StoredObject(
-        key=item.key,
+        key=store.shared_key(item.key),
         stored_bytes=item.stored_bytes,
         raw_bytes=item.raw_bytes,
         sha256=item.sha256,

@@ -217,6 +217,8 @@ class Manifest:
 
     def named_keys(self) -> set[str]:
         """Return the keys of all objects that the backup needs, even of packs whose list is lost."""
+        if not self.left_out and all(part.packs or not part.pack_lists for part in self.parts):
+            return {item.key for item in self.objects()}
         whole = self.as_stored()  # a copy may hold a part of it only
         found = {item.key for item in (*self.objects(), *whole.objects())}
         return found.union(*(part.pack_keys(self.host) for part in whole.parts))

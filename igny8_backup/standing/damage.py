@@ -50,6 +50,11 @@ class DamageFinder:
                 for key in _sound_keys(check, known.get(check.id)):
                     self._sound[key].append((check.started, _rank(check.depth), check.id))
 
+    @property
+    def found_any(self) -> bool:
+        """Whether anything was damaged at any time."""
+        return bool(self._found)
+
     def of(self, backup_id: str, key: str) -> ObjectDamage | None:
         """Return the newest damage of the object ``key`` that is not cleared for this backup, if any."""
         holding = [item for item in self._found.get(key, ()) if not self._cleared(item, backup_id)]

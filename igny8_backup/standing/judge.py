@@ -152,6 +152,8 @@ def _judge_copy(
 def _damage(
     manifest: Manifest, item: DatabasePart | TreePart, finder: DamageFinder
 ) -> Iterator[ObjectDamage]:
+    if not finder.found_any:
+        return
     for key in keys_of(manifest, item):
         if found := finder.of(manifest.id, key):
             yield found

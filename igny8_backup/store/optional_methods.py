@@ -106,6 +106,10 @@ class OptionalMethods:
         """
         return None
 
+    def shared_key(self, key: str) -> str:
+        """Return ``key``, as the text that the store itself holds in memory, if it does."""
+        return key
+
     def protection(self) -> Protection | None:
         """Return how the storage protects its objects, or ``None`` if the storage is not S3.
 

@@ -8,7 +8,8 @@ that it wrote is in the result.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import TypeVar
@@ -45,6 +46,18 @@ class ListedFolder:
             if not self._keys[position].startswith(prefix):
                 return
             yield self._objects[self._keys[position]]
+
+
+def by(name: Callable[[str], str | bool | None], listed: Iterable[Stored]) -> Mapping[str, list[Stored]]:
+    """Return the ``listed`` objects by the text that ``name`` returns for the key of each.
+
+    Objects for which it returns no text are left out.
+    """
+    found: defaultdict[str, list[Stored]] = defaultdict(list)
+    for item in listed:
+        if text := name(item.key):
+            found[str(text)].append(item)
+    return found
 
 
 def list_packs_and_checks(store: Store, unlisted: dict[str, str]) -> list[Stored]:

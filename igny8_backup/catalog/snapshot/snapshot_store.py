@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
-from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, list_packs_and_checks, list_rest
+from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, by, list_packs_and_checks, list_rest
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.store import Store, Stored, UnfinishedUpload, Version
@@ -107,6 +107,15 @@ class SnapshotStore(Store):
             {item: content for item, content in found.items() if len(content) == item.size}, self
         )
 
+    def listed_size(self, key: str) -> int | None:
+        """Return the size in bytes of an object as it was listed; ``None`` if it was not listed."""
+        stored = self._stored(key)
+        return stored.size if stored else None
+
+    def shared_key(self, key: str) -> str:
+        stored = self._stored(key)
+        return stored.key if stored else key
+
     def __contains__(self, key: object) -> bool:
         """Return whether ``key`` is the key of a listed document."""
         return isinstance(key, str) and _is_document(key) and self._stored(key) is not None
@@ -160,23 +169,15 @@ class SnapshotStore(Store):
         return list_rest(self.current, self.unlisted)
 
     @cached_property
-    def _lists(self) -> dict[str, builtins.list[Stored]]:
+    def _lists(self) -> Mapping[str, builtins.list[Stored]]:
         """The lists of packs that each backup wrote, by the id of the backup."""
-        found: dict[str, builtins.list[Stored]] = defaultdict(builtins.list)
-        for item in self._first[keys.PACKS]:
-            if item.key.endswith(".json") and (writer := keys.writer(item.key)):
-                found[writer].append(item)
-        return found
+        return by(lambda key: key.endswith(".json") and keys.writer(key), self._first[keys.PACKS])
 
     @cached_property
-    def _signatures(self) -> dict[str, builtins.list[Stored]]:
+    def _signatures(self) -> Mapping[str, builtins.list[Stored]]:
         """The signatures, by the folder of the documents that they sign."""
-        found: dict[str, builtins.list[Stored]] = defaultdict(builtins.list)
-        for folder in (self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED]):
-            for item in folder:
-                if item.key.endswith(".sig"):
-                    found[item.key.rpartition("/signatures/")[0]].append(item)
-        return found
+        listed = chain(self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED])
+        return by(lambda key: key.endswith(".sig") and key.rpartition("/signatures/")[0], listed)
 
     def exists(self, key: str) -> bool:
         return self.current.exists(key)

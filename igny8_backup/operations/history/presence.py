@@ -6,7 +6,7 @@ written since the listing, and in some storages an object can be read before it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
@@ -16,7 +16,7 @@ from igny8_backup.formats.documents.annotations import ALTERED, MISSING, ObjectD
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.read.snapshot import unlisted_folders, without_snapshot
+from igny8_backup.operations.read.snapshot import listed_sizes, unlisted_folders, without_snapshot
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.store.intact import size_with_versions
 
@@ -25,27 +25,28 @@ CONFIRMED = 50
 
 
 def absent_objects(
-    context: BackupContext, manifests: Sequence[Manifest], listed: Mapping[str, int], now: datetime
+    context: BackupContext, manifests: Sequence[Manifest], now: datetime
 ) -> Iterator[ObjectDamage]:
     """Yield damage for each object that a manifest names and storage lacks or has with another size.
 
-    ``listed`` maps the keys in the folder of the backups to sizes in bytes. This function lists the folder of
-    the packs (tar archives) itself. Manifests that are no longer in storage are ignored. Objects in folders
-    that could not be listed are ignored, too. ``now`` is the time at which the damage is found. Raises
-    ``StorageError``.
+    The listings of a snapshot are used. Manifests that are no longer in storage are ignored. Objects in
+    folders that could not be listed are ignored, too. ``now`` is the time at which the damage is found.
+    Raises ``StorageError``.
     """
-    store = context.store
-    named = {(item.key, item.stored_bytes) for manifest in manifests for item in manifest.objects()}
-    packs = {key for key, _ in named if key.startswith(keys.PACKS)}
-    # Only what a manifest names is kept in memory, however much lies in the folder.
-    sizes = {item.key: item.size for item in store.list(keys.PACKS) if item.key in packs} if packs else {}
+    store, size_of = context.store, listed_sizes(context)
+    doubtful = {
+        (item.key, item.stored_bytes)
+        for manifest in manifests
+        for item in manifest.objects()
+        if size_of(item.key) != item.stored_bytes
+    }
     absent: dict[tuple[str, int], ObjectDamage] = {}
     unlisted = tuple(unlisted_folders(context))
-    for key, expected in sorted(named):
-        size = sizes.get(key, listed.get(key))
+    for key, expected in sorted(doubtful):
+        size = size_of(key)
         if size is None and key.startswith(unlisted):
             continue
-        if size != expected and len(absent) < CONFIRMED:
+        if len(absent) < CONFIRMED:
             size = _size(store, key, expected)
         if size != expected:
             kind = MISSING if size is None else ALTERED

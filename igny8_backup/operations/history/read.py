@@ -9,6 +9,7 @@ from datetime import datetime
 from igny8_backup.catalog.annotations import read_annotations, read_old_damage
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.stored_checks import StoredCheck, checks_that_count, read_checks, reported_damage
+from igny8_backup.common.garbage import fewer_collections
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage
 from igny8_backup.formats.documents.run_record import RunRecord
@@ -63,6 +64,7 @@ def untrusted_in(entries: Iterable[Entry]) -> dict[str, str]:
     return {entry.id: entry.untrusted for entry in entries if entry.untrusted}
 
 
+@fewer_collections()
 def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> History:
     """Read all manifests and annotations, list the objects of backups, and judge every copy.
 
@@ -90,7 +92,7 @@ def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> Hist
     kept_damage, past = read_old_damage(store, unread=unread), _past_checks(checks, entries)
     absent = (
         *damaged_lists(manifests, now),
-        *absent_objects(context, manifests, listed, now),
+        *absent_objects(context, manifests, now),
         *altered_manifests(entries, runs, now),
     )
     unread |= unlisted

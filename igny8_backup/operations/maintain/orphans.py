@@ -81,16 +81,15 @@ def find_orphans(context: BackupContext) -> OrphanReport:
         OrphanObject(key=item.key, size=None, modified=item.initiated, upload_id=item.upload_id)
         for item in context.store.abandoned_uploads()
     ]
-    stored = context.store.list()
-    objects = [OrphanObject(key=item.key, size=item.size, modified=item.modified) for item in stored]
+    listed = [item.key for item in context.store.list()]
     active = [run for run in runs if run.is_alive(context.clock())]
-    active += _new_runs(context, runs, objects + uploads)
+    active += _new_runs(context, runs, listed, uploads)
     alive = {run.id for run in active}
     entries = context.catalog.entries()
-    lost = _lost_backups(context, entries, runs, (item.key for item in objects), unread)
+    lost = _lost_backups(context, entries, runs, listed, unread)
     doubtful_hosts = {host for host in lost.values() if host}
     any_host = "" in lost.values()
-    replaced = _replaced_manifests(context, entries, runs, (item.key for item in objects))
+    replaced = _replaced_manifests(context, entries, runs, listed)
     unreadable = tuple(
         replace(entry, problem=entry.problem or "somebody has replaced its manifest")
         for entry in entries
@@ -101,9 +100,12 @@ def find_orphans(context: BackupContext) -> OrphanReport:
     named = {keys.manifest_key(backup_id) for backup_id in existing}
     named |= {key for entry in entries if entry.manifest for key in entry.manifest.named_keys()}
     orphans, in_use, doubtful = list[OrphanObject](), list[OrphanObject](), list[OrphanObject]()
-    for item in sorted(objects + uploads, key=lambda item: (item.key, item.upload_id)):
-        if not item.upload_id and (item.key in named or _is_record(item.key, existing)):
-            continue
+    unnamed = [
+        OrphanObject(key=item.key, size=item.size, modified=item.modified)
+        for item in context.store.list()
+        if not (item.key in named or _is_record(item.key, existing))
+    ]
+    for item in sorted(unnamed + uploads, key=lambda item: (item.key, item.upload_id)):
         writer = keys.writer(item.key)
         if writer in alive:
             in_use.append(item)
@@ -128,15 +130,15 @@ def find_orphans(context: BackupContext) -> OrphanReport:
 
 
 def _new_runs(
-    context: BackupContext, runs: Sequence[RunRecord], found: Iterable[OrphanObject]
+    context: BackupContext, runs: Sequence[RunRecord], listed: Iterable[str], uploads: Iterable[OrphanObject]
 ) -> list[RunRecord]:
     """Return the active runs that have begun since the records ``runs`` were listed.
 
-    Objects of these runs can be among ``found``. Packs (tar archives of files) of these runs cannot, because
-    packs were listed before the run records.
+    Objects of these runs can be among ``listed`` and ``uploads``. Packs (tar archives of files) of these runs
+    cannot, because packs were listed before the run records.
     """
     known = {run.id for run in runs} | {entry.id for entry in context.catalog.entries()}
-    late = (item.key for item in found if item.upload_id or item.key.startswith(keys.BACKUPS))
+    late = (*(item.key for item in uploads), *(key for key in listed if key.startswith(keys.BACKUPS)))
     writers = set(filter(None, map(keys.writer, late))) - known
     read = map(without_snapshot(context).catalog.run, sorted(writers, reverse=True)[:_NEW_RUNS_LIMIT])
     return [run for run in read if run and run.is_alive(context.clock())]
@@ -204,7 +206,7 @@ def _lost_backups(
     found |= {item.id: context.config.host for item in find_lost(context)}
     found |= hidden_backups(context, {entry.id for entry in entries})
     readable = {run.id for run in runs} | {entry.id for entry in entries}
-    for parsed in map(keys.parse, listed):
+    for parsed in map(keys.parse, (key for key in listed if key.startswith(keys.RUNS))):
         if parsed is None or parsed.kind != "run" or parsed.backup_id in readable:
             continue
         key = keys.run_key(parsed.backup_id)

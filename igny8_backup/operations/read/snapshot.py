@@ -42,6 +42,15 @@ def unlisted_folders(context: BackupContext) -> dict[str, str]:
     return context.store.unlisted if isinstance(context.store, SnapshotStore) else {}
 
 
+def listed_sizes(context: BackupContext) -> Callable[[str], int | None]:
+    """Return a function that returns the size in bytes of a listed object, ``None`` if it was not listed.
+
+    ``context`` must show a snapshot.
+    """
+    assert isinstance(context.store, SnapshotStore)  # noqa: S101 - for the type checker
+    return context.store.listed_size
+
+
 def read_current(context: BackupContext, backup_id: str) -> Manifest:
     """Read the manifest of a backup from the storage, and forget its documents in ``STATE_DIR``.
 
