@@ -18,6 +18,7 @@ from igny8_backup.formats.details import DatabaseDetails, DatabaseSetting, Privi
 from igny8_backup.journal import (
     DONE,
     PREPARING,
+    READY,
     SCHEMA,
     SWAPPING,
     UNDOING,
@@ -167,7 +168,7 @@ def test_journal_of_schema_1_with_a_malformed_plan_raises(
         journals.all()
 
 
-@pytest.mark.parametrize("phase", [PREPARING, SWAPPING, UNDOING])
+@pytest.mark.parametrize("phase", [PREPARING, READY, SWAPPING, UNDOING])
 def test_unfinished_returns_the_interrupted_restore(journals: Journals, phase: str) -> None:
     journals.write(stamped(1, DONE))
     journals.write(stamped(3, UNDONE))

@@ -249,7 +249,8 @@ def test_request_that_cannot_be_met_is_refused(
 
 def test_host_without_queue_can_take_part_by_hand_only(script: Script) -> None:
     hosts = {name: {"queue": f"backup-{name}", "sites": [name]} for name in ("web-1", "web-2")}
-    context = replace(script.fleet.context("admin", HOSTS=hosts), clock=script.clock)
+    script.fleet.own["admin"] = {"HOSTS": hosts}
+    context = script.context()
     refused = coordinating(context, FleetRestoreRequest(), script.send)
     with pytest.raises(UsageError, match="declares no queue of the host 'web-3'"), refused:
         pass
