@@ -51,7 +51,7 @@ def _registered(*tags: str, deploy: bool) -> Callable[[Check], Check]:
 
 @_registered(Tags.security, deploy=True)
 def check_settings(**kwargs: Any) -> list[Problem]:
-    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060 to E062."""
+    """Return E001 to E019, E026 to E028, E035 to E039, E044, E046, E047, E050, E058, E060 to E063."""
     from igny8_backup.conf import problems
 
     return problems()
@@ -123,6 +123,14 @@ def check_schedule(**kwargs: Any) -> list[Problem]:
     from igny8_backup.operations.status import schedule
 
     return _run(schedule.find_problems)
+
+
+@_registered(deploy=True)
+def check_fleet(**kwargs: Any) -> list[Problem]:
+    """Return W080 to W084: hosts in HOSTS that cannot take part in a fleet backup, and what none backs up."""
+    from igny8_backup.operations.fleet import hosts
+
+    return _run(hosts.find_problems)
 
 
 @_registered(deploy=False)

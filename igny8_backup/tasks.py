@@ -7,12 +7,16 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
+from celery.signals import worker_init
 
+from igny8_backup.celery import host_answer
 from igny8_backup.jobs import backup, fleet, fleet_restore, upkeep
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
 
 _OPTIONS: dict[str, Any] = {"acks_late": False, "ignore_result": False}
+
+worker_init.connect(host_answer.register)
 
 
 @shared_task(bind=True, name="igny8_backup.backup_db", **_OPTIONS)

@@ -276,6 +276,29 @@ def test_signing_with_an_unknown_key_or_relative_path_is_a_problem() -> None:
     assert complaints({"SIGNING": {"KEY_FILE": "a"}})[0][0] == "E004"
 
 
+FLEET = {
+    "db-1": {"queue": "backup-db-1", "databases": ["default"]},
+    "web-1": {"queue": "backup-web-1", "sites": ["uploads"], "logs": ["nginx"]},
+    "watch": {},
+}
+
+
+def test_fleet_gives_each_host_what_it_backs_up_and_names_what_is_left() -> None:
+    trees = {"SITES": {"uploads": "/a", "media": "/b"}, "LOGS": {"nginx": "/c"}}
+    made = config(HOST="web-1", HOSTS=FLEET, **trees)
+    assert (made.databases, [*made.sites], [*made.logs]) == ((), ["uploads"], ["nginx"])
+    assert {name: host.queue for name, host in made.fleet.items()} == {
+        "db-1": "backup-db-1",
+        "web-1": "backup-web-1",
+    }
+    assert made.unclaimed == ("media",)
+    other = config(HOST="watch", HOSTS=FLEET, **trees)
+    assert other.databases == ("default",) and [*other.sites] == ["uploads", "media"]
+    assert other.unclaimed == ("media",)
+    alone = config(HOST="web-1", HOSTS={"web-1": {}}, **trees)
+    assert [*alone.sites] == ["uploads", "media"] and (alone.fleet, alone.unclaimed) == ({}, ())
+
+
 def test_max_age_of_part_prefers_host_and_name() -> None:
     found = config(MAX_AGE={"uploads": timedelta(days=8), "web-0/uploads": None})
     ages = [
@@ -419,6 +442,17 @@ def test_problem_of_any_wrong_value_names_the_key(key: str, value: Any) -> None:
         ({"HOSTS": {1: {}}}, "E036", "has the name 1"),
         ({"HOSTS": {"web-1": None}}, "E036", "is NoneType, not a dict"),
         ({"HOSTS": {"web-1": {"queues": "a"}}}, "E036", "unknown key 'queues'"),
+        ({"HOSTS": {"web-1": {"sites": ["a"]}}}, "E036", "has no 'queue'"),
+        ({"HOSTS": {"web-1": {"queue": ""}}}, "E036", "has no 'queue'"),
+        ({"HOSTS": {"web-1": {"queue": "a"}}}, "E036", "names no database and no tree"),
+        ({"HOSTS": {"web-1": {"queue": "a", "sites": "a"}}}, "E036", "['sites'] is not a list of names"),
+        ({"HOSTS": {"web-1": {"queue": "a", "sites": ["up"]}}}, "E063", "['sites'] names 'up'"),
+        ({"HOSTS": {"db-1": {"queue": "a", "databases": ["x"]}}}, "E063", "DATABASES'] does not have"),
+        (
+            {"HOSTS": {name: {"queue": "a", "databases": ["default"]} for name in ("db-1", "db-2")}},
+            "E063",
+            "['db-2'] and the host 'db-1' have the same queue, 'a'",
+        ),
         ({"COPIES": {"a b": {"storage": "x"}}}, "E058", "its name is not made of"),
         ({"COPIES": {"offsite": {"storage": "default", "parts": []}}}, "E058", "parts are empty"),
         ({"COPIES": {"offsite": {"storage": "default", "parts": ["a:b"]}}}, "E058", "parts are not a list"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,10 @@ def backup_queues(app: Any, queues: Collection[str]) -> set[str]:
         queue for queue, tasks in found.items() if not all(t.startswith("igny8_backup.") for t in tasks)
     }
     return {*queues, *scheduled} - {*shared, "", app.conf.task_default_queue}
+
+
+class _EnoughAnswers(Exception):
+    """No more answers of workers are needed."""
 
 
 class Control:
@@ -91,6 +95,24 @@ class Control:
         Workers that do not answer within ``seconds`` are missing from the result.
         """
         return self._replies(self._mailbox.call(list(names), command, arguments, timeout=seconds))
+
+    @property
+    def reaches_all(self) -> bool:
+        """Whether the broker can deliver one command to all workers."""
+        return "fanout" in self._connection.transport.implements.exchange_type
+
+    def collect(self, command: str, take: Callable[[Any], bool], *, seconds: float) -> None:
+        """Send the remote control ``command`` to all workers, and give each answer to ``take`` as it arrives.
+
+        Ends when ``take`` returns true, or when no answer has arrived for ``seconds``.
+        """
+
+        def receive(answers: dict[str, Any]) -> None:
+            if any(take(answer) for answer in answers.values()):  # each message has one
+                raise _EnoughAnswers
+
+        with suppress(_EnoughAnswers):
+            self._mailbox.multi_call(command, timeout=seconds, callback=receive)
 
     def cast(self, names: Collection[str], command: str) -> None:
         """Send the remote control ``command`` to the workers ``names`` without waiting for an answer."""

@@ -15,6 +15,7 @@ from igny8_backup.jobs.backup import finish_backup, what_is_left
 from igny8_backup.jobs.reporting import run_reported
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.fleet.coordinate import run_fleet
+from igny8_backup.operations.fleet.hosts import note_problems
 from igny8_backup.operations.fleet.part import PartRequest, run_part
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN, FleetRequest
 from igny8_backup.operations.locking.lock_wait import UNATTENDED_WAIT
@@ -53,6 +54,7 @@ def backup_fleet(
             end_within=timedelta(seconds=end_within),
             task_id=delivery,
         )
+        note_problems(get_config(), report, hosts)
         with open_context(progress=report, writing=True, wait=wait) as context:
             result = run_fleet(context, request, send_task)
         record = result.record

@@ -13,6 +13,7 @@ from igny8_backup.management.base import BackupCommand, seconds
 from igny8_backup.management.options.wait import add_wait_argument, wait_of
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.fleet.coordinate import run_fleet
+from igny8_backup.operations.fleet.hosts import note_problems
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN, FleetRequest
 
 
@@ -56,9 +57,9 @@ class Command(BackupCommand):
                 start_within=timedelta(seconds=options["start_within"]),
                 end_within=timedelta(seconds=options["end_within"]),
             )
-            report.cover(
-                *(f"{part.host}/{name}" for part in request.parts(get_config()) for name in part.names)
-            )
+            config = get_config()
+            report.cover(*(f"{part.host}/{name}" for part in request.parts(config) for name in part.names))
+            note_problems(config, report, request.hosts)
             with open_context(progress=report, writing=True, wait=wait_of(options)) as context:
                 result = run_fleet(context, request, send_task)
                 where = context.store.describe()
