@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,25 +47,39 @@ def read_fleet(store: Store, trust: Trust, fleet_id: str) -> Fleet | None:
 
 
 def read_fleets(
-    store: Store, trust: Trust, *, since: datetime | None = None, unread: dict[str, str] | None = None
+    store: Store,
+    trust: Trust,
+    *,
+    since: datetime | None = None,
+    ids: Collection[str] = (),
+    unread: dict[str, str] | None = None,
 ) -> list[Fleet]:
-    """Read the records of all fleet backups, newest first; with ``since`` only of those that began later.
+    """Read the records of fleet backups, newest first: of all, or of those that began after ``since``.
 
-    The id of a record that is damaged is added to ``unread``, with the reason. Raises ``StorageError`` if
-    the storage cannot be read.
+    With ``since``, the records of the fleet backups ``ids`` are read as well. The id of a record that is
+    damaged is added to ``unread``, with the reason. Raises ``StorageError`` if the storage cannot be read.
     """
-    ids = sorted(fleet_ids(store), reverse=True)
-    ids = [one for one in ids if since is None or keys.id_time(one) >= since.replace(microsecond=0)]
-    store.prefetch(map(keys.fleet_key, ids))
-    found = []
+    found = sorted(fleet_ids(store), reverse=True)
+    if since is not None:
+        found = [one for one in found if one in ids or keys.id_time(one) >= since.replace(microsecond=0)]
+    store.prefetch(map(keys.fleet_key, found))
+    return list(iter_fleets(store, trust, found, unread=unread))
+
+
+def iter_fleets(
+    store: Store, trust: Trust, ids: Iterable[str], *, unread: dict[str, str] | None = None
+) -> Iterator[Fleet]:
+    """Yield the records of the fleet backups ``ids``, each read when it is asked for, like ``read_fleets``.
+
+    Ids without a record are left out: those of fleet restores, for example.
+    """
     for fleet_id in ids:
         try:
             if fleet := read_fleet(store, trust, fleet_id):
-                found.append(fleet)
+                yield fleet
         except IntegrityError as error:
             if unread is not None:
                 unread[fleet_id] = str(error)
-    return found
 
 
 def fleet_ids(store: Store) -> Iterator[str]:

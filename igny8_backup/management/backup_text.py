@@ -1,4 +1,4 @@
-"""Format backups, files and orphaned objects as text, for ``list_backups`` and ``show_backup``."""
+"""Format backups and files as text, for ``list_backups`` and ``show_backup``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from igny8_backup.catalog.backups import Entry
-from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words, time_taken
+from igny8_backup.catalog.fleets import Fleet
+from igny8_backup.common.humanize import age_in_words, size_in_words, time_taken
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.documents.annotations import DRILLED, Annotations
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
 from igny8_backup.journal import DONE, PREPARING, READY, REDOING, SWAPPING, UNDONE, Journal
+from igny8_backup.management.fleet_text import by_fleet, fleet_row
 from igny8_backup.management.options.choose_backups import by_day
 from igny8_backup.management.tables import table
 from igny8_backup.operations.backup.database import LAG
 from igny8_backup.operations.history.read import History
-from igny8_backup.operations.maintain.orphans import OrphanObject, OrphanReport
 from igny8_backup.operations.undo.history import choose, command
 from igny8_backup.standing import CopyStanding
 from igny8_backup.trees.model.names import escape
@@ -37,22 +38,26 @@ _REASONS = {
 """The meaning of each class of error that a manifest records for a database or tree that failed."""
 
 
-def backup_table(history: History) -> str:
+def backup_table(history: History, fleets: Iterable[Fleet] = ()) -> str:
     """Return a table with a line for each backup.
 
-    If the backups started on several days, a line with the date precedes the backups of each day.
+    If the backups started on several days, a line with the date precedes the backups of each day. A line
+    about a fleet backup in ``fleets`` precedes its parts, whose ids are indented.
     """
-    rows = []
+    rows, known = [], {fleet.record.id: fleet for fleet in fleets}
     for day, entries in by_day(history.entries):
         rows += [(day, *[""] * 6)] * bool(day)
-        rows += [_backup_row(entry, history) for entry in entries]
+        for fleet_id, parts in by_fleet(entries):
+            fleet = known.get(fleet_id)
+            rows += [fleet_row(fleet, history.now)] if fleet else []
+            rows += [_backup_row(entry, history, "  " if fleet else "") for entry in parts]
     return table(("ID", "AGE", "HOST", "HOLDS", "STORED", "STATE", "LABEL"), rows)
 
 
-def _backup_row(entry: Entry, history: History) -> tuple[str, ...]:
+def _backup_row(entry: Entry, history: History, indent: str) -> tuple[str, ...]:
     manifest = entry.manifest
     if manifest is None:
-        return (entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", "")
+        return (indent + entry.id, "", "", "", "", f"UNREADABLE: {entry.problem}", "")
     age, size = age_in_words(manifest.started, history.now), size_in_words(manifest.stored_bytes)
     state = "complete" if manifest.complete else "INCOMPLETE"
     if manifest.left_out:
@@ -61,7 +66,7 @@ def _backup_row(entry: Entry, history: History) -> tuple[str, ...]:
     annotations = history.annotations.get(entry.id, Annotations())
     state += _standing_text(history.standings.of_backup(entry.id))
     state += _annotation_text(manifest, annotations)
-    return (entry.id, age, manifest.host, _parts(manifest), size, state, manifest.label)
+    return (indent + entry.id, age, manifest.host, _parts(manifest), size, state, manifest.label)
 
 
 def restore_line(journal: Journal, journals: Sequence[Journal]) -> str:
@@ -98,24 +103,6 @@ def restore_line(journal: Journal, journals: Sequence[Journal]) -> str:
     return f"{what} was interrupted while it was undone. undo_restore or restore_all completes the undo."
 
 
-def orphan_lines(report: OrphanReport, now: datetime) -> Iterator[str]:
-    """Yield a table of the objects in ``report``, and a line for each unreadable or missing manifest."""
-    states = {"orphan": report.orphans, "in use": report.in_use, "doubtful": report.doubtful}
-    rows = [_orphan_row(item, state, now) for state, items in states.items() for item in items]
-    if rows:
-        yield from table(("STORED", "AGE", "STATE", "KEY"), rows).splitlines()
-    for entry in report.unreadable:
-        yield f"UNREADABLE: {entry.id}: {entry.problem}"
-    for backup_id in report.lost:
-        yield f"LOST: {backup_id}: its manifest is gone, and no record says that the backup was removed."
-
-
-def orphans_text(orphans: Sequence[OrphanObject]) -> str:
-    """Return the number and the size of orphaned objects, as in "2 orphaned objects (1.5 MB)"."""
-    size = size_in_words(sum(item.size or 0 for item in orphans))
-    return f"{count_in_words(len(orphans), 'orphaned object')} ({size})"
-
-
 def file_line(tree: str, record: Record) -> str:
     """Return a line about a file in the backup of ``tree``, in the format of ``ls -l``."""
     kind = {"dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}.get(record.kind, stat.S_IFREG)
@@ -132,6 +119,8 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
     seconds = (manifest.finished - manifest.started).total_seconds()
     yield f"Backup {manifest.id}{f' ({manifest.label})' if manifest.label else ''}"
     yield f"  host {manifest.host}, environment {manifest.environment}, took {seconds:.0f} s"
+    if manifest.fleet:
+        yield f"  part of the fleet backup {manifest.fleet}"
     yield "  " + ", ".join(f"{name} {version}" for name, version in manifest.software.items())
     for part in manifest.databases:
         dumped = f"server {part.server_version}, dumped by {part.dump_version}"
@@ -247,9 +236,3 @@ def _with_kind(part: DatabasePart) -> str:
     if part.started - part.as_of > LAG:
         facts.append(f"standby, data of {part.as_of:%Y-%m-%d %H:%M} UTC")
     return f"{part.alias} ({', '.join(facts)})" if facts else part.alias
-
-
-def _orphan_row(item: OrphanObject, state: str, now: datetime) -> tuple[str, ...]:
-    size = "" if item.size is None else size_in_words(item.size)
-    age = age_in_words(item.modified, now) if item.modified else ""
-    return size, age, state, f"{item.key} (unfinished upload)" if item.upload_id else item.key

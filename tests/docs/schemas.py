@@ -100,6 +100,7 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.catalog.backups import Entry
     from igny8_backup.formats.details import Details, Skipped
     from igny8_backup.formats.documents.annotations import Annotations, Pin
+    from igny8_backup.formats.documents.fleet import FleetRecord
     from igny8_backup.formats.documents.fleet_restore import FleetRestore, HostRestore
     from igny8_backup.formats.documents.retirement import Retirement
     from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
@@ -133,6 +134,7 @@ def outputs() -> dict[str, Any]:
     standings = {"standings": list[CopyStanding]}
     entry = fields_of(Entry, "verdict", "untrusted")
     annotations = fields_of(Annotations)
+    fleet = {"fleet": FleetRecord, "untrusted": str}
     drilled = {**fields_of(DrillResult, "manifest"), "seconds": float}
     swapped = {"alias": str, "name": str, "existed": bool, "place": str, "side": str, "before": str}
     excluded = {"excluded_files": int, "excluded_bytes": int}
@@ -158,7 +160,9 @@ def outputs() -> dict[str, Any]:
             "warnings": list[str],
             "copies": list[CopyResult],
         },
+        "backup_fleet": {"fleet": FleetRecord},
         "list_backups": Array({**entry, **annotations, **standings}),
+        "list_backups-fleets": Array(fleet),
         "list_backups-orphans": {
             "litter": list[OrphanObject],
             "in_use": list[OrphanObject],
@@ -173,6 +177,7 @@ def outputs() -> dict[str, Any]:
             **standings,
             "sharing": list[Sharing],
         },
+        "show_backup-fleet": fleet,
         "show_backup-files": {"tree": str, "kind": str, "path": str},
         "verify_backup": {
             **fields_of(AllVerified),

@@ -25,6 +25,7 @@ COMMANDS = [
     "accept_backup",
     "backup_all",
     "backup_db",
+    "backup_fleet",
     "backup_sites",
     "check_identity",
     "copy_backups",

@@ -88,6 +88,10 @@ class FleetRecord:
         """Return the parts that are not complete."""
         return tuple(part for part in self.parts if part.state != COMPLETE)
 
+    def has(self, *, host: str, name: str) -> bool:
+        """Return whether a part is on ``host`` and contains ``name``; an empty string matches all."""
+        return any(host in ("", part.host) and (not name or name in part.names) for part in self.parts)
+
     def part_of(self, host: str, kind: str) -> FleetPart | None:
         """Return the part of a host; ``kind`` is ``database`` or ``files``."""
         return next((part for part in self.parts if (part.host, part.kind) == (host, kind)), None)

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from igny8_backup.common.humanize import age_in_words, count_in_words
-from igny8_backup.management.backup_text import orphans_text
 from igny8_backup.management.base import BackupCommand
 from igny8_backup.management.confirm import confirm_removal
 from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.management.options.wait import add_wait_argument, wait_of
+from igny8_backup.management.orphan_text import orphans_text
 from igny8_backup.management.tables import table
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.copies.heal import Healed, heal

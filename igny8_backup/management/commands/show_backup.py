@@ -6,7 +6,11 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from igny8_backup.catalog.fleets import Fleet, read_fleet
+from igny8_backup.errors import UsageError
+from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import Annotations
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.management.backup_text import (
     annotation_lines,
     details_lines,
@@ -15,11 +19,11 @@ from igny8_backup.management.backup_text import (
     standing_lines,
 )
 from igny8_backup.management.base import BackupCommand, accepted, add_identity_argument
+from igny8_backup.management.fleet_text import fleet_lines
 from igny8_backup.management.options.as_of import add_as_of_argument
 from igny8_backup.management.options.from_storage import add_from_storage_argument
 from igny8_backup.management.sharing_text import sharing_lines
-from igny8_backup.operations.context import open_context
-from igny8_backup.operations.history.fleet_members import read_one
+from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.maintain.listing import list_files
 from igny8_backup.operations.maintain.sharing import shared_objects
@@ -38,7 +42,7 @@ class Command(BackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("id", metavar="ID", help="An id that list_backups shows.")
+        parser.add_argument("id", metavar="ID", help="An id of a backup or fleet backup: see list_backups.")
         add_identity_argument(parser, ", to show the details")
         add_as_of_argument(parser)
         add_from_storage_argument(parser, "Show the backup in")
@@ -58,7 +62,9 @@ class Command(BackupCommand):
                 as_of=options["as_of"],
             ) as context,
         ):
-            manifest = read_one(context, options["id"], command="show_backup")
+            manifest = _find(context, options["id"])
+            if isinstance(manifest, Fleet):
+                return self._show_fleet(context, manifest, options)
             identities = context.identities(options["identity"], needed=options["identity"] is not None)
             if options["files"] is not None:
                 self.show_lines(map(self._line, list_files(context, manifest, options["files"], identities)))
@@ -86,6 +92,30 @@ class Command(BackupCommand):
             self.say(*details_lines(details))
         return 0
 
+    def _show_fleet(self, context: BackupContext, fleet: Fleet, options: dict[str, Any]) -> int:
+        if options["files"] is not None:
+            raise UsageError(
+                f"{fleet.record.id} is a fleet backup, which has no files of its own.",
+                unchanged="Nothing was read.",
+                hint=f"Give the id of the part of one host: show_backup {fleet.record.id} lists them.",
+            )
+        self.show_json({"fleet": fleet.record, "untrusted": fleet.untrusted})
+        self.say(*fleet_lines(fleet, context.clock()))
+        return 0
+
     def _line(self, found: tuple[str, Record]) -> str:
         tree, record = found
         return json.dumps({"tree": tree, **to_json(record)}) if self.json else file_line(tree, record)
+
+
+def _find(context: BackupContext, backup_id: str) -> Manifest | Fleet:
+    """Return the backup or the fleet backup of this id. Raises ``UsageError`` if there is none."""
+    try:
+        return context.catalog.get(backup_id)
+    except UsageError:
+        fleet = None
+        if keys.is_id(backup_id):
+            fleet = read_fleet(context.store, context.config.trust, backup_id)
+        if fleet is None:
+            raise
+        return fleet
