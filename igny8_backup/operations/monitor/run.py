@@ -22,6 +22,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.storage_memory import LostBackup, find_lost, remembers
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory
 from igny8_backup.operations.monitor.copy_conditions import copy_conditions
+from igny8_backup.operations.monitor.fleet_conditions import fleet_conditions
 from igny8_backup.operations.monitor.health import Condition, Health, PartCopy
 from igny8_backup.operations.monitor.host_conditions import (
     doubted_retirements,
@@ -44,7 +45,8 @@ def monitor(context: BackupContext) -> Health:
 
     All databases and trees of the expected hosts are checked. These hosts are those in the setting ``HOSTS``,
     or without it all hosts that have run a backup lately. If this host makes backups, the databases and trees
-    in its settings are checked too, so that one that was never backed up is reported. Nothing is changed.
+    in its settings are checked too, so that one that was never backed up is reported. So are those that
+    ``HOSTS`` declares for the hosts of a fleet. Nothing is changed.
     """
     return read_and_judge(context)[1]
 
@@ -84,6 +86,7 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
         conditions += host_conditions(host, inventory, own if host.name == config.host else None)
     conditions += [retired_condition(host, inventory) for host in inventory.hosts.retired]
     conditions += doubted_retirements(inventory)
+    conditions += fleet_conditions(context, inventory.now)
     gone = inventory.vanished.texts(where)
     text = " ".join(gone) or "no pin and no record of damage is gone"
     conditions.append(Condition("remembered", f"host {config.host}", not gone, text))
@@ -114,10 +117,13 @@ def part_states(inventory: Inventory, config: Config) -> list[PartState]:
     needed: defaultdict[Part, set[str]] = defaultdict(set)
     checks: defaultdict[Part, list[PartCheck]] = defaultdict(list)
     declared = config.hosts is not None and config.host in config.hosts
+    expected = {host: (found.databases, found.sites) for host, found in config.fleet.items()}
     if declared or any(run.host == config.host for run in inventory.runs):
-        for kind, names in (("database", config.databases), ("files", tuple(config.sites))):
+        expected.setdefault(config.host, (config.databases, tuple(config.sites)))
+    for host, (databases, sites) in expected.items():
+        for kind, names in (("database", databases), ("files", sites)):
             for name in names:
-                copies[Part(host=config.host, kind=kind, name=name)] = []
+                copies[Part(host=host, kind=kind, name=name)] = []
     for manifest in inventory.manifests:
         objects = part_keys(manifest)
         for item in manifest.parts:
