@@ -14,9 +14,11 @@ from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.conf import Config
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.annotations import CheckedPart
+from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import lost_backups
+from igny8_backup.operations.maintain.pruning.old_fleets import forget_fleets
 from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.store import MissingObjectError, Store
 
@@ -44,27 +46,29 @@ def keep_checks(context: BackupContext, manifest: Manifest, checks: Sequence[Sto
 
 
 def forget_old_records(context: BackupContext, check_locks: Callable[[], None]) -> None:
-    """Delete old run records and checks that nothing needs any more.
+    """Delete old run records, checks and records of fleet backups that nothing needs any more.
 
     ``check_locks`` raises if a lock was lost. Raises ``StorageError``.
     """
     snapshot = take_snapshot(context)
-    entries = snapshot.catalog.entries()
-    _forget_runs(context, snapshot, entries, check_locks)
+    entries, runs = snapshot.catalog.entries(), snapshot.catalog.runs()
+    # The record of a backup that is lost shows that it existed, until its loss is accepted.
+    existing = {entry.id for entry in entries} | {run.id for run in lost_backups(snapshot, entries, runs)}
+    _forget_runs(context, runs, existing, check_locks)
     _ChecksToForget(context, snapshot.store, entries, check_locks).delete()
+    forget_fleets(context, entries, existing, check_locks, kept_for=_kept_for(context.config))
 
 
 def _forget_runs(
     context: BackupContext,
-    snapshot: BackupContext,
-    entries: Sequence[Entry],
+    runs: Sequence[RunRecord],
+    existing: Collection[str],
     check_locks: Callable[[], None],
 ) -> None:
-    """Delete old run records whose backups are gone, except the newest record of each database and tree."""
-    existing = {entry.id for entry in entries}
-    runs = snapshot.catalog.runs()
-    # The record of a backup that is lost shows that it existed, until its loss is accepted.
-    existing |= {run.id for run in lost_backups(snapshot, entries, runs)}
+    """Delete old run records whose backups are gone, except the newest record of each database and tree.
+
+    ``runs`` are all run records, newest first, ``existing`` the ids of backups, those that are lost included.
+    """
     seen: set[tuple[str, str]] = set()
     for run in runs:
         parts = {(run.host, name) for name in run.requested}
