@@ -27,6 +27,7 @@ from igny8_backup.formats.documents import annotations as notes
 from igny8_backup.formats.documents import (
     claims,
     copy_document,
+    fleet,
     fleet_restore,
     retirement,
     run_record,
@@ -104,6 +105,8 @@ DATACLASSES = {
     "Removal": notes.Removal,
     "Retirement": retirement.Retirement,
     "CopyDocument": copy_document.CopyDocument,
+    "FleetRecord": fleet.FleetRecord,
+    "FleetPart": fleet.FleetPart,
     "Marks fields": notes.Marks,
     "Mark": notes.Mark,
     "Journal": journal.Journal,
