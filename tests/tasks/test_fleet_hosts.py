@@ -65,7 +65,7 @@ def test_host_without_worker_is_noted_and_prevents_nothing(fleet: FleetHosts) ->
         assert "No worker answers" not in done.stderr, "the host is not asked for"
         done = fleet.db.run("backup_fleet", "--start-within", "60")
     assert done.returncode == 3
-    assert f"No worker answers for the hosts {WEB_2} (queue 'backup-{WEB_2}')" in done.stderr
+    assert f"No worker answers for {WEB_2} (queue 'backup-{WEB_2}')" in done.stderr
 
 
 def test_worker_of_another_host_on_the_queue_is_reported(fleet: FleetHosts) -> None:

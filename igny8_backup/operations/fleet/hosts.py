@@ -58,30 +58,29 @@ def _of_workers(config: Config, found: FleetWorkers) -> Iterator[Problem]:
         hosts = [f"{name} (queue {config.fleet[name].queue!r})" for name in found.silent]
         yield make_problem(
             "W081",
-            f"No worker answers for the hosts {listed(hosts, _SHOWN)}: backup_fleet gives up the parts of"
-            " hosts that do not begin in time.",
-            "On each of these hosts, start a worker for the queue of the host. A worker with --pool=solo"
-            " cannot answer while it works; one with an earlier release of igny8-backup never answers.",
+            f"No worker answers for {listed(hosts, _SHOWN)}. backup_fleet gives up a host that does not begin"
+            " in time.",
+            "Start a worker for the queue on that host. A worker with --pool=solo cannot answer while it"
+            " works; one with an earlier release of igny8-backup never answers.",
         )
     if others := [f"{name} (a worker of {worker.host})" for name, worker in found.misplaced()]:
         yield make_problem(
             "W082",
-            f"The workers of other hosts listen to the queues of {listed(others, _SHOWN)}: they refuse the"
-            " parts of these hosts.",
+            f"Workers of other hosts listen to the queue of {listed(others, _SHOWN)}. They refuse the parts"
+            " of that host.",
             f"Let each worker listen to the queue of its own host, and set {SETTING}['HOST'] on each.",
         )
     if clocks := [f"{name} ({_difference(worker)})" for name, worker in found.other_clocks()]:
         yield make_problem(
             "W083",
-            f"The clocks of these hosts differ from the clock of this machine, {config.host}:"
-            f" {listed(clocks, _SHOWN)}.",
+            f"The clock of {listed(clocks, _SHOWN)} differs from the clock of this machine, {config.host}.",
             "Synchronize the clocks of all hosts: see timedatectl on each.",
         )
     if versions := [f"{name} ({worker.version})" for name, worker in found.other_versions()]:
         yield make_problem(
             "W084",
-            f"These hosts have other releases of igny8-backup than this process ({__version__}):"
-            f" {listed(versions, _SHOWN)}.",
+            f"The worker of {listed(versions, _SHOWN)} runs another release of igny8-backup than this process"
+            f" ({__version__}).",
             "Install the same release on all hosts, and restart their workers.",
         )
 

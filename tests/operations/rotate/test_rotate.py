@@ -16,6 +16,7 @@ from igny8_backup.formats import keys as object_keys
 from igny8_backup.formats import records
 from igny8_backup.formats.lists import BLOCK_BYTES
 from igny8_backup.formats.manifest import Manifest
+from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.copies.run import choose_copies, copy_backups
 from igny8_backup.operations.history.documents import manifest_digest
 from igny8_backup.operations.keys.identity_check import CLOSED, OPENED, check_identity
@@ -31,7 +32,7 @@ from igny8_backup.signing.trust import MANIFEST
 from igny8_backup.streams.age import load_identities
 from tests.operations.nights import running
 from tests.operations.rotate.conftest import Site
-from tests.operations.signed import Keys, folder
+from tests.operations.signed import REQUEST, Keys, folder
 from tests.streams.conftest import Program, installed
 
 pytestmark = pytest.mark.slow
@@ -92,6 +93,19 @@ def test_manifest_that_only_claims_to_be_rotated_is_not_rotated(site: Site) -> N
     assert "signature of another manifest" in result.refused[victim.id]
     with site.open("alice") as context:
         assert set(context.store.list(object_keys.backup_folder(victim.id))) == before
+
+
+def test_rotation_keeps_a_part_of_a_fleet_backup_in_it(site: Site) -> None:
+    fleet = "20261130T011500Z-ab12cd"
+    with site.open("alice") as context:
+        made = run_backup(context, replace(REQUEST, fleet=fleet))
+        context.store.delete(object_keys.lock_key(fleet))  # as its coordinator does
+        before = set(context.store.list(object_keys.FLEETS))
+        assert before
+    assert site.rotate("alice", "bob").rotated == (made.id,)
+    assert manifest_of(site, made.id).fleet == fleet
+    with site.open("bob") as context:
+        assert set(context.store.list(object_keys.FLEETS)) == before
 
 
 def test_age_opens_a_rotated_object(site: Site, installed: Program) -> None:
