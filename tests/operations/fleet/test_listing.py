@@ -54,7 +54,9 @@ def record_of(hosts: int, **changed: Any) -> FleetRecord:
 
 
 def test_list_shows_the_parts_below_their_fleet_backup(fleet: FleetInProcess) -> None:
-    first, second = fleet.run().record, fleet.run().record
+    first = fleet.run().record
+    fleet.clock.ahead += timedelta(minutes=1)
+    second = fleet.run().record
     text = run("list_backups")
     ids = [
         found
@@ -74,6 +76,7 @@ def test_list_shows_the_parts_below_their_fleet_backup(fleet: FleetInProcess) ->
 def test_list_of_fleet_backups_has_a_line_for_each(fleet: FleetInProcess) -> None:
     assert run("list_backups", "--fleets").startswith("There is no such fleet backup in ")
     fleet.run()
+    fleet.clock.ahead += timedelta(minutes=1)
     fleet.down = {"web-2"}
     fleet.clock.step = timedelta(seconds=1)
     second = fleet.run().record
