@@ -35,7 +35,8 @@ def fleet(project: Project, redis_server: RedisServer) -> Iterator[FleetHosts]:
 
 
 def ask(fleet: FleetHosts) -> dict[str, object]:
-    found: dict[str, object] = json.loads(fleet.db.run("shell", "-c", ASK, check=True).stdout)
+    lines = fleet.db.run("shell", "-c", ASK, check=True).stdout.splitlines()
+    found: dict[str, object] = json.loads(lines[-1])  # newer releases of Django say what they have imported
     return found
 
 

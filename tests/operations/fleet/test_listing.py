@@ -74,6 +74,7 @@ def test_list_shows_the_parts_below_their_fleet_backup(fleet: FleetInProcess) ->
 
 
 def test_list_of_fleet_backups_has_a_line_for_each(fleet: FleetInProcess) -> None:
+    (fleet.folder / "storage").mkdir()
     assert run("list_backups", "--fleets").startswith("There is no such fleet backup in ")
     fleet.run()
     fleet.clock.ahead += timedelta(minutes=1)

@@ -18,8 +18,6 @@ from igny8_backup.operations.monitor.health import Condition
 from igny8_backup.operations.monitor.run import monitor
 from tests.operations.fleet.conftest import NAMES, FleetInProcess
 
-ADMIN = {"DATABASES": [], "SITES": {}}
-
 
 def conditions(fleet: FleetInProcess, *names: str, **settings: Any) -> dict[tuple[str, str], Condition]:
     """Return the conditions of these names, checked on a machine that makes no backups."""
@@ -46,6 +44,7 @@ def test_complete_fleet_backup_fails_no_condition(fleet: FleetInProcess) -> None
 
 
 def test_fleet_that_never_made_a_backup_is_alarmed_at_once(fleet: FleetInProcess) -> None:
+    (fleet.folder / "storage").mkdir()
     assert failed(fleet, "fleet") == {"all hosts": "no fleet backup was made yet: backup_fleet makes one"}
     assert failed(fleet, "age") == {
         f"files {name} of {name}": "there is no complete backup" for name in NAMES

@@ -96,13 +96,13 @@ def test_manifest_that_only_claims_to_be_rotated_is_not_rotated(site: Site) -> N
 
 
 def test_rotation_keeps_a_part_of_a_fleet_backup_in_it(site: Site) -> None:
-    fleet = "20261130T011500Z-ab12cd"
+    fleet, first = "20261130T011500Z-ab12cd", site.back_up("alice")
     with site.open("alice") as context:
         made = run_backup(context, replace(REQUEST, fleet=fleet))
         context.store.delete(object_keys.lock_key(fleet))  # as its coordinator does
         before = set(context.store.list(object_keys.FLEETS))
         assert before
-    assert site.rotate("alice", "bob").rotated == (made.id,)
+    assert set(site.rotate("alice", "bob").rotated) == {first.id, made.id}
     assert manifest_of(site, made.id).fleet == fleet
     with site.open("bob") as context:
         assert set(context.store.list(object_keys.FLEETS)) == before
