@@ -21,7 +21,8 @@ from tests.operations.fleet.conftest import NAMES, FleetInProcess
 
 def conditions(fleet: FleetInProcess, *names: str, **settings: Any) -> dict[tuple[str, str], Condition]:
     """Return the conditions of these names, checked on a machine that makes no backups."""
-    found = monitor(fleet.context("watch", **settings)).conditions
+    fleet.own["watch"] = settings
+    found = monitor(fleet.context("watch")).conditions
     return {(item.name, item.of): item for item in found if item.name in names}
 
 

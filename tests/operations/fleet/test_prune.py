@@ -87,7 +87,8 @@ def test_copies_have_the_parts_of_a_fleet_backup_and_no_records(
         "offsite": {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": str(tmp_path / "offsite")}},
     }
     record = fleet.run().record
-    context = fleet.context("admin", COPIES={"offsite": {"storage": "offsite"}})
+    fleet.own["admin"] = {"COPIES": {"offsite": {"storage": "offsite"}}}
+    context = fleet.context("admin")
     (result,) = copy_backups(context, choose_copies(context)).copies
     assert set(result.copied) == {part.backup_id for part in record.parts} and not result.failed
     with open_copy(context, context.config.copies["offsite"]) as copy:
