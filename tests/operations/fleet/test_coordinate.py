@@ -194,17 +194,17 @@ def test_host_completes_its_part_after_the_coordinator_was_killed(fleet: FleetIn
     class Killed(BaseException):
         pass
 
-    arguments: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
 
-    def send(name: str, found: Mapping[str, Any], **options: Any) -> None:
-        arguments.update(found)
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        asked.update(arguments)
         raise Killed
 
     with pytest.raises(Killed):
         run_fleet(fleet.context("admin"), FleetRequest(hosts=("web-3",)), send)
-    result = run_part(fleet.context("web-3"), part_request(arguments))
-    assert result and result.manifest and result.manifest.fleet == arguments["fleet"]
-    assert [item.key for item in fleet.base.store.list(keys.LOCKS)] == [keys.lock_key(arguments["fleet"])]
+    result = run_part(fleet.context("web-3"), part_request(asked))
+    assert result and result.manifest and result.manifest.fleet == asked["fleet"]
+    assert [item.key for item in fleet.base.store.list(keys.LOCKS)] == [keys.lock_key(asked["fleet"])]
 
 
 def test_second_delivery_of_the_coordinator_does_nothing(fleet: FleetInProcess) -> None:
