@@ -24,6 +24,9 @@ class OptionalMethods:
     parallel_lists = False
     """Whether several threads may call ``list`` and ``list_level`` at the same time."""
 
+    readers = 8
+    """How many threads may read small objects at the same time, if ``parallel_streams`` allows threads."""
+
     rate: RateLimit = UNLIMITED
     """The limit of the bytes per second that are sent. The store does not apply it: code that sends a large
     object passes the stream through ``rate.pace``."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 20
 """The size in bytes of the largest document that is read ahead and kept in ``STATE_DIR``."""
-READERS = 8
-"""The number of documents that are read at the same time; boto3 keeps at most ten connections."""
 
 
 class SnapshotStore(Store):
@@ -94,7 +92,7 @@ class SnapshotStore(Store):
         if not missing:
             return
         if self.parallel_streams and len(missing) > 1:
-            with ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead") as pool:
+            with ThreadPoolExecutor(self.current.readers, thread_name_prefix="read-ahead") as pool:
                 contents = builtins.list(pool.map(self._read, missing))
         else:
             contents = builtins.list(map(self._read, missing))

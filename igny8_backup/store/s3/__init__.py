@@ -34,6 +34,9 @@ from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.store.s3.versions import PastStore, Versions
 from igny8_backup.streams import Blocks
 
+READERS = 16
+"""The number of small objects that are read at the same time. A distant server answers in 30 ms or more."""
+
 
 class S3Storage(Protocol):
     """The part of ``storages.backends.s3.S3Storage`` that ``S3Store`` uses, with type annotations."""
@@ -79,6 +82,7 @@ class S3Store(Store):
             )
         with translated_errors("use", f"the bucket {storage.bucket_name}"):
             client = client_of(storage)
+        self.readers = min(READERS, client.meta.config.max_pool_connections)
         endpoint = urlsplit(client.meta.endpoint_url)
         host = endpoint.hostname or ""
         self._endpoint = f"{host}:{endpoint.port}" if endpoint.port else host

@@ -13,8 +13,10 @@ from igny8_backup.store.s3.requests.objects_page import parse_pages_fast
 if TYPE_CHECKING:
     from igny8_backup.store.s3 import S3Storage
 
-DEFAULTS = Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1})
-"""Limits of a connection in seconds.
+DEFAULTS = Config(
+    connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1}, max_pool_connections=20
+)
+"""Limits of a connection in seconds, and the number of connections that are kept, which boto3 sets to ten.
 
 ``Retry`` repeats requests and reports it; boto3 would repeat them silently and give up after a few
 seconds.
