@@ -190,21 +190,10 @@ class BackupContext:
         its lock is left out and a note says so. Raises ``LockedError`` after ``wait`` seconds.
         """
         changed_defaults.note_first_run(self.config)
-        run = run_locks.Run(
-            self.config,
-            self.own_store,
-            self.reopen,
-            self.engine,
-            self.progress.note,
-            doing,
-            self.clock,
-            self.fleet,
-        )
-
-        def take() -> AbstractContextManager[list[HeldLock]]:
-            return run_locks.take_for_fleet(run) if coordinates else run_locks.take(run, storage=storage)
-
-        with retry_until(take, self.wait, self.progress) as held:
+        own, note = self.own_store, self.progress.note
+        run = run_locks.Run(self.config, own, self.reopen, self.engine, note, doing, self.clock, self.fleet)
+        take = run_locks.take_for_fleet if coordinates else partial(run_locks.take, storage=storage)
+        with retry_until(lambda: take(run), self.wait, self.progress) as held:
             yield held
 
     def when_free(self, doing: str) -> BackupContext:

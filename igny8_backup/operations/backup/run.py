@@ -152,14 +152,9 @@ class _Run:
                 ) as observer,
                 YieldWatch(self.context, engine, observer, self.request),
             ):
+                snapshot = partial(self.record.announce_snapshot, alias)
                 part, details, probe_error = backup_database(
-                    self.context,
-                    self.id,
-                    part,
-                    observer,
-                    self.chunked,
-                    self.sizes.damaged_keys,
-                    partial(self.announce_snapshot, alias),
+                    self.context, self.id, part, observer, self.chunked, self.sizes.damaged_keys, snapshot
                 )
             self.details[alias] = details
             if probe_error:
@@ -167,11 +162,6 @@ class _Run:
         except Exception as error:
             part = replace(part, error=self.record_failure(alias, error))
         self.databases[alias] = replace(part, finished=self.context.clock())
-
-    def announce_snapshot(self, alias: str) -> None:
-        """Record for other hosts of a fleet backup that the snapshot of the last database exists."""
-        if self.request.fleet and not self.request.trees and alias == self.request.databases[-1]:
-            self.record.announce_snapshots()
 
     def back_up_tree(self, name: str) -> None:
         """Back up one tree; record its failure instead of raising it."""

@@ -113,11 +113,14 @@ class RunRecorder:
                     f"The heartbeat of this run could not be written to the storage. The run goes on. {error}"
                 )
 
-    def announce_snapshots(self) -> None:
-        """Record that the snapshots of all databases of this part of a fleet backup exist.
+    def announce_snapshot(self, alias: str) -> None:
+        """In a part of a fleet backup, record that the snapshot of its last database exists.
 
-        A storage error is only noted: the other hosts then wait until the dumps have ended.
+        ``alias`` is the database whose snapshot exists now. A storage error is only noted: the
+        other hosts then wait until the dumps have ended.
         """
+        if not self._part_key or alias != self._record.requested[-1]:
+            return
         self._record = replace(self._record, snapshots=self._context.clock())
         try:
             self._write()
