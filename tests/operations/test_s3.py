@@ -269,6 +269,7 @@ def test_monitor_objects_that_hang_do_not_hold_it_up(
     notes = Notes()
     with brief_store(s3, notes) as (proxy, store):
         proxy.withhold_answer(b"manifest.json", times=10_000)
+        store.readers = 4
         health = monitor(with_storage(context, store, notes))
         asked = sum("manifest.json" in request for request in proxy.asked)
     assert [item.name for item in health.failed] == ["storage"]

@@ -21,15 +21,16 @@ LONGEST = timedelta(days=30)
 def complete_abandoned(context: BackupContext, signing_key: SigningKey | None) -> list[FleetRecord]:
     """Complete the record of every fleet backup whose coordinator has stopped, and whose parts have ended.
 
-    The caller holds the lock in the storage. A part that its host has stored counts, a part that is missing
-    is failed. Returns the completed records. A storage error is only noted.
+    The caller holds the lock in the storage, so no other coordinator is at work. A part that its host has
+    stored counts, a part that is missing is failed. Returns the completed records. A storage error is only
+    noted.
     """
     now, completed = context.clock(), []
     try:
         found = read_fleets(context.store, context.config.trust, since=now - LONGEST)
         for fleet in found:
             record = fleet.record
-            if record.outcome != RUNNING or record.is_alive(now):
+            if record.outcome != RUNNING:
                 continue
             runs = PartRuns(context, record.id)
             runs.refresh()
