@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -51,4 +52,4 @@ def test_run_with_heartbeat_in_the_future_is_not_alive(heartbeat: timedelta, ali
         outcome=RUNNING,
     )
     assert record.is_alive(NOW) is alive
-    assert not RunRecord(**{**vars(record), "outcome": COMPLETE}).is_alive(NOW)
+    assert not replace(record, outcome=COMPLETE).is_alive(NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from igny8_backup.errors import IntegrityError
+from igny8_backup.formats import records
 from igny8_backup.formats.details import TreeDetails
 from igny8_backup.formats.manifest import COMPLETE, TreePart
 from igny8_backup.management.restore.result_text import excluded_lines, previous_lines
@@ -137,7 +137,7 @@ def test_backup_names_folders_that_are_newly_excluded(
     details = of_sites(context, result)
     assert [(item.path, item.files) for item in details.newly_excluded] == [("a", 2), ("c", 1)]
     assert details.exclude[-2:] == ("/c/", "*.tmp") and details.exclude_caches
-    assert '"newly_excluded"' not in json.dumps(vars(result.manifest), default=str)
+    assert b"newly_excluded" not in records.to_json(result.manifest)
     assert of_sites(context, backed_up(excluding)).newly_excluded == () and named(context) == []
 
 
