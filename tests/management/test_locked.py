@@ -69,8 +69,8 @@ def test_locked_command_names_the_other_run(twice: Project) -> None:
         ["drill_backup", "--identity", str(twice.identity)],
     ]
     waiting_commands = {name for name in own_commands() if "--wait" in options(name)}
-    # Here the backups have the recipients of the settings, so that rotate_recipients takes no lock. The lock of
-    # backup_fleet is the one in the storage, because it changes nothing on its own host.
+    # Here the backups have the recipients of the settings, so that rotate_recipients takes no lock.
+    # backup_fleet takes no lock on its own host, where it changes nothing, but the one in the storage.
     assert {line[0] for line in lines} == waiting_commands - {"rotate_recipients", "backup_fleet"}
     with held(twice), held(twice, "drill"):
         waiting = run_many(twice, *([*line, "--wait", "0.4"] for line in lines))
