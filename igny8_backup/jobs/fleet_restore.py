@@ -7,7 +7,8 @@ from typing import Any
 
 from igny8_backup.jobs.reporting import run_reported
 from igny8_backup.operations.context import open_context
-from igny8_backup.operations.fleet.restore.host import HostRequest, run_host_restore
+from igny8_backup.operations.fleet.restore.host import run_host_restore
+from igny8_backup.operations.fleet.restore.host_request import HostRequest
 from igny8_backup.operations.status.refresh import refreshing_status
 
 _LEFT = (

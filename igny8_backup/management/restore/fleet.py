@@ -16,7 +16,8 @@ from igny8_backup.management.confirm import confirm_database, require_typed
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN
 from igny8_backup.operations.fleet.restore.coordinate import coordinating, settle_earlier
-from igny8_backup.operations.fleet.restore.host import HostRequest, run_host_restore
+from igny8_backup.operations.fleet.restore.host import run_host_restore
+from igny8_backup.operations.fleet.restore.host_request import HostRequest
 from igny8_backup.operations.fleet.restore.request import (
     FleetRestorePlan,
     FleetRestoreRequest,
@@ -44,7 +45,7 @@ def add_fleet_options(parser: ArgumentParser) -> None:
     exclusive = group.add_mutually_exclusive_group()
     text = "Do this on all hosts of a fleet backup, over their Celery workers: all of them change, or none."
     exclusive.add_argument("--fleet", action="store_true", help=text)
-    text = "Do the part of this host by hand, in the restore that --fleet --by-hand HOST has begun elsewhere."
+    text = "Do the part of this host by hand, in a restore that was begun with --fleet --by-hand HOST."
     exclusive.add_argument("--join", metavar="ID", default="", help=text)
     text = "With --fleet: send no task to this host, where an operator runs --join. Repeat for each host."
     group.add_argument("--by-hand", action="append", default=[], metavar="HOST", help=text)

@@ -25,4 +25,4 @@ def record_restored(context: BackupContext, journal: Journal) -> None:
     try:
         write(context.own_store, trust, context.load_signing_key(), document)
     except BackupError as error:
-        context.progress.note(f"The other hosts are not told that this one has restored its part. {error}")
+        context.progress.note(f"The record that this host has restored its part could not be stored. {error}")

@@ -7,16 +7,12 @@ has the phase ``ready`` until the decision is known, also if the process is kill
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 
-from igny8_backup.catalog.fleet_restores import read_host, read_restore
+from igny8_backup.catalog.fleet_restores import read_host
 from igny8_backup.common.humanize import one_line
-from igny8_backup.common.outside import is_from_outside
-from igny8_backup.errors import BackupError, LockedError, RefusedError, UnfinishedError, UsageError
-from igny8_backup.formats import keys
+from igny8_backup.errors import BackupError, LockedError, RefusedError, UnfinishedError
 from igny8_backup.formats.documents.fleet_restore import (
     BUILDING,
     FAILED,
@@ -36,27 +32,18 @@ from igny8_backup.journal import READY as JOURNAL_READY
 from igny8_backup.locks.host import file_lock
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.fleet.restore.host_plan import plan_blockers, restored_parts
+from igny8_backup.operations.fleet.restore.host_request import (
+    HostRequest,
+    PartLock,
+    read_record,
+    recorded,
+)
 from igny8_backup.operations.fleet.restore.host_undo import undo_host
 from igny8_backup.operations.fleet.restore.recorder import Recorder
 from igny8_backup.operations.fleet.restore.waiting import wait_for_decision, wait_for_prepare
 from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.run import RestoreResult, RestoreSession
 from igny8_backup.operations.restore.workers import WorkersPolicy
-
-_UNCHANGED = "Nothing was changed on this host."
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostRequest:
-    """The part of ``host`` in the fleet restore ``restore``. ``identity_file`` has the key of this host.
-
-    ``allow_vulnerable``: programs with known security holes may be used on this host.
-    """
-
-    restore: str
-    host: str
-    identity_file: Path | None = None
-    allow_vulnerable: bool = False
 
 
 class _WithdrawnError(RefusedError):
@@ -72,8 +59,8 @@ def run_host_restore(context: BackupContext, request: HostRequest) -> HostRestor
     Raises ``UsageError`` if there is no such fleet restore or it is for other hosts, ``UnfinishedError`` if
     the swap could not be completed, and other errors if the part has failed.
     """
-    record = _read_record(context, request)
-    lock = _PartLock(request.restore, context.store.describe())
+    record = read_record(context, request)
+    lock = PartLock(request.restore, context.store.describe())
     folder, doing = context.config.state_dir, "its part of a fleet restore"
     with ExitStack() as stack:
         try:
@@ -89,51 +76,11 @@ def run_host_restore(context: BackupContext, request: HostRequest) -> HostRestor
             schema=SCHEMA, id=record.id, host=request.host, state=WAITING, heartbeat=now
         )
         recorder = Recorder(context, context.load_signing_key(), document)
-        with recorder, _recorded(recorder):
+        with recorder, recorded(recorder):
             part = _Part(context, record, request, recorder)
             if not part.settle():
                 part.run()
         return recorder.document
-
-
-def _read_record(context: BackupContext, request: HostRequest) -> FleetRestore:
-    if request.host != context.config.host:
-        raise UsageError(
-            f"This host is {context.config.host!r}, but the task is for {request.host!r}.",
-            unchanged=_UNCHANGED,
-            hint="Let the workers of each host listen to the queue of that host only, and set HOST on each.",
-        )
-    known = keys.is_id(request.restore)
-    record = read_restore(context.store, context.config.trust, request.restore) if known else None
-    if record is None or record.environment != context.config.environment or request.host not in record.hosts:
-        raise UsageError(
-            f"There is no fleet restore {request.restore!r} of the host {request.host!r} in"
-            f" {context.store.describe()}.",
-            unchanged=_UNCHANGED,
-            hint="Take the id from the command that coordinates it: restore_all --fleet. Use the same"
-            " storage, PREFIX and ENVIRONMENT in the settings of every host.",
-        )
-    return record
-
-
-@contextmanager
-def _recorded(recorder: Recorder[HostRestore]) -> Iterator[None]:
-    """Record a failure of the block for the coordinator, and raise it."""
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, BackupError):
-            text, unfinished = one_line(str(error)), isinstance(error, UnfinishedError)
-        elif is_from_outside(error):
-            text, unfinished = "It was stopped.", False
-        else:
-            text, unfinished = f"Unexpected {type(error).__name__}.", False
-        try:
-            recorder.write(state=FAILED, error=text, unfinished=unfinished)
-        except BackupError as second:
-            if isinstance(error, BackupError):
-                raise error from second
-        raise
 
 
 class _Part:
@@ -277,17 +224,3 @@ def _interrupted() -> RefusedError:
         unchanged="Nothing else was done on this host.",
         hint="Look at its result, then run restore_all --fleet again.",
     )
-
-
-@dataclass(frozen=True)
-class _PartLock:
-    """What the lock on this host protects: one process at a time does the part of a fleet restore."""
-
-    restore: str
-    storage: str
-
-    def identity(self) -> str:
-        return f"fleet restore {self.restore} in {self.storage}"
-
-    def describe(self) -> str:
-        return f"the part of this host in the fleet restore {self.restore}"
