@@ -286,7 +286,9 @@ def test_fleet_backup_is_restored_by_hand_on_each_host(restored: Restored) -> No
     assert "also has parts of web-2." in second.stdout
     fleet.hosts[WEB_2].run("restore_all", restored.id, *named, check=True)
     assert restored.state() == restored.good
-    for command in ("show_backup", "verify_backup", "drill_backup"):
+    shown = fleet.db.run("show_backup", restored.id, check=True)
+    assert all(part["backup_id"] in shown.stdout for part in record["parts"])
+    for command in ("verify_backup", "drill_backup"):
         refused = fleet.db.run(command, restored.id)
         assert refused.returncode == 2, refused.stderr
         assert all(part["backup_id"] in refused.stderr for part in record["parts"])
