@@ -38,29 +38,44 @@ class RedisServer:
         """The broker URL of its database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "redis.log"
+
     def __enter__(self) -> RedisServer:
-        log = self.folder / "redis.log"
         for _ in range(PORT_ATTEMPTS):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-            with log.open("wb") as output:
-                self._process = subprocess.Popen(
-                    [
-                        self.program,
-                        *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
-                        *("--save", "", "--appendonly", "no"),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={},
-                    start_new_session=True,
-                )
-            if self._answers(self._process):
+            if self._start():
                 return self
-            self.stop()
-        raise RuntimeError(f"redis-server did not start: {log.read_text(errors='replace')[-1000:]}")
+        raise RuntimeError(f"redis-server did not start: {self.log.read_text(errors='replace')[-1000:]}")
+
+    def restart_empty(self) -> None:
+        """Stop the server and start it again on the same port: everything in it is lost."""
+        self.stop()
+        if not self._start():
+            raise RuntimeError(f"redis-server did not start: {self.log.read_text(errors='replace')[-1000:]}")
+
+    def _start(self) -> bool:
+        """Start the server on ``port``; return whether it answers."""
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    self.program,
+                    *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
+                    *("--save", "", "--appendonly", "no"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={},
+                start_new_session=True,
+            )
+        if self._answers(self._process):
+            return True
+        self.stop()
+        return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

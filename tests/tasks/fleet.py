@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,17 +28,24 @@ IGNY8_BACKUP["HOSTS"] = {hosts!r}
 
 
 class FleetHosts:
-    """The hosts ``db-1``, ``web-1`` and ``web-2`` by name: projects with one storage and one database."""
+    """The hosts of ``declared`` by name: projects with one storage and one database.
 
-    def __init__(self, db: Project, broker: str, further: str = "") -> None:
+    ``further`` are more settings. They are read on every host, after ``HOSTS``.
+    """
+
+    def __init__(
+        self, db: Project, broker: str, further: str = "", declared: Mapping[str, dict[str, Any]] = HOSTS
+    ) -> None:
         self.db = db
+        self.declared = declared
         db.seed_small()
         db.environment |= {"CELERY_BROKER_URL": broker, "IGNY8_BACKUP_HOST": DB}
         self.hosts = {DB: db}
-        for name in (WEB_1, WEB_2):
-            self.hosts[name] = self._add(name)
+        for name in declared:
+            if name != DB:
+                self.hosts[name] = self._add(name)
         for host in self.hosts.values():
-            host.settings(SETTINGS.format(hosts=HOSTS, further=further))
+            host.settings(SETTINGS.format(hosts=declared, further=further))
 
     def _add(self, name: str) -> Project:
         folder = self.db.folder / name
@@ -58,8 +67,27 @@ class FleetHosts:
 
     def worker(self, name: str, *argv: str) -> Program:
         """Start the worker of one host. Use the result as a context manager."""
-        queue = str(HOSTS[name]["queue"])
+        queue = str(self.declared[name]["queue"])
         return worker(self.hosts[name], name, "--pool=solo", "--queues", queue, *argv)
+
+    @contextmanager
+    def coordinator(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
+        """Run ``backup_fleet`` on db-1 during the block."""
+        process = self.db.start("backup_fleet", *argv)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def runs(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return the records of the parts of the newest fleet backup, by host and kind."""
+        folder = self.db.storage / "igny8/fleets" / self.records()[-1]["id"]
+        found = {}
+        for kind in ("database", "files"):
+            for path in folder.glob(f"*.{kind}.json"):
+                found[path.name.removesuffix(f".{kind}.json"), kind] = json.loads(path.read_text())
+        return found
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of all fleet backups, oldest first."""
@@ -70,6 +98,13 @@ class FleetHosts:
         path = self.db.storage / "igny8/backups" / backup_id / "manifest.json"
         found: dict[str, Any] = json.loads(path.read_text())
         return found
+
+
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait for a condition. Fails if the process ends before."""
+    while not found():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from tests.services import unavailable
 from tests.services.project import Project
 from tests.services.redis import RedisServer, installed
-from tests.tasks.fleet import DB, WEB_1, WEB_2, FleetHosts
+from tests.tasks.fleet import DB, WEB_1, WEB_2, FleetHosts, wait_for
 
 IMPATIENT = """
 import os
@@ -54,22 +52,6 @@ def held(project: Project, redis_server: RedisServer, gate: Path) -> Iterator[Fl
     gate.unlink(missing_ok=True)
 
 
-@contextmanager
-def coordinator(fleet: FleetHosts) -> Iterator[subprocess.Popen[str]]:
-    """Run ``backup_fleet`` on db-1 during the block."""
-    process = fleet.db.start("backup_fleet")
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(found: Path, process: subprocess.Popen[str]) -> None:
-    while not found.exists():
-        assert process.poll() is None, process.communicate()
-
-
 def test_fleet_backup_of_three_hosts_is_one_backup_with_one_id(fleet: FleetHosts) -> None:
     with fleet.workers():
         done = fleet.db.run("backup_fleet", "--label", "nightly", check=True)
@@ -96,8 +78,8 @@ def test_fleet_backup_of_three_hosts_is_one_backup_with_one_id(fleet: FleetHosts
 
 @pytest.mark.slow
 def test_killed_worker_is_failed_part_and_next_run_works(held: FleetHosts, gate: Path) -> None:
-    with held.workers((DB, WEB_2)), held.worker(WEB_1) as worker, coordinator(held) as process:
-        wait_for(gate.with_suffix(".begun"), process)
+    with held.workers((DB, WEB_2)), held.worker(WEB_1) as worker, held.coordinator() as process:
+        wait_for(gate.with_suffix(".begun").exists, process)
         os.killpg(worker.process.pid, signal.SIGKILL)
         _, errors = process.communicate()
     assert process.returncode == 3
@@ -111,8 +93,8 @@ def test_killed_worker_is_failed_part_and_next_run_works(held: FleetHosts, gate:
 
 @pytest.mark.slow
 def test_killed_coordinator_is_completed_by_the_next_run(held: FleetHosts, gate: Path) -> None:
-    with held.workers() as workers, coordinator(held) as process:
-        wait_for(gate.with_suffix(".begun"), process)
+    with held.workers() as workers, held.coordinator() as process:
+        wait_for(gate.with_suffix(".begun").exists, process)
         workers[WEB_2].wait_for("succeeded")
         process.kill()
         process.wait()
@@ -134,8 +116,8 @@ def test_broker_that_stops_in_the_middle_does_not_matter(
     (tmp_path / "broker").mkdir()
     with RedisServer(program, tmp_path / "broker") as redis:
         fleet = FleetHosts(project, redis.url, IMPATIENT.format(gate=str(gate)))
-        with fleet.workers() as workers, coordinator(fleet) as process:
-            wait_for(gate.with_suffix(".begun"), process)
+        with fleet.workers() as workers, fleet.coordinator() as process:
+            wait_for(gate.with_suffix(".begun").exists, process)
             redis.stop()
             gate.unlink()
             _, errors = process.communicate()
@@ -146,8 +128,8 @@ def test_broker_that_stops_in_the_middle_does_not_matter(
 
 
 def test_second_coordinator_waits_or_gives_up(held: FleetHosts, gate: Path) -> None:
-    with held.workers(), coordinator(held) as process:
-        wait_for(gate.with_suffix(".begun"), process)
+    with held.workers(), held.coordinator() as process:
+        wait_for(gate.with_suffix(".begun").exists, process)
         second = held.hosts[WEB_2].run("backup_fleet", "--wait", "0")
         gate.unlink()
         _, errors = process.communicate()

@@ -43,6 +43,8 @@ def take_locks(
         try:
             locks = stack.enter_context(context.locked("a backup"))
         except LockedError:
+            if run := find_redelivery(context, request.task_id, locked=False):
+                return run  # it took the lock while this delivery waited, and has a record to keep
             _record_nothing_done(context, request, asked, LOCKED)
             raise
     return find_redelivery(context, request.task_id, locked=True) or locks

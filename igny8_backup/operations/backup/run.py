@@ -68,6 +68,7 @@ def _run_once(context: BackupContext, request: BackupRequest) -> BackupResult:
         # Before anything is written: this may be an empty folder where a disk was mounted yesterday.
         run = _Run(context, request, storage_memory.warn_of_lost(context))
         stack.enter_context(run.chunked)
+        stack.callback(run.record.stop_heartbeat)
         result = run.run(locks)
         changed_defaults.acknowledge(context.config)
         return result
@@ -99,6 +100,7 @@ class _Run:
         self.record.claim_id()
         try:
             self.record.prove_stored()
+            self.record.keep_alive()
             self.record.check_existing_ids()
             self.sizes = SizeCheck(self.context, lost=bool(self.lost))
             with around_backup(self.context, self.request, self.id, self.errors, self.record):

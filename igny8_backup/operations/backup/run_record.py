@@ -7,6 +7,7 @@ records so that a Celery task that the broker delivers twice makes only one back
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -18,12 +19,14 @@ from igny8_backup.errors import BackupError, StorageError, adding_context
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.run_record import HEARTBEAT, NOT_DONE, SCHEMA, RunRecord
 from igny8_backup.formats.manifest import RUNNING, STOPPED
+from igny8_backup.operations.backup.heartbeat import Heartbeat
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.guards.public_storage import refuse_unencrypted_in_public
 from igny8_backup.operations.history.storage_memory import LostBackup
 from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.signing.trust import FLEET, PART_KINDS
+from igny8_backup.store import Store
 from igny8_backup.store.proof import prove_stored
 from igny8_backup.streams.pipeline import from_bytes
 
@@ -65,6 +68,8 @@ class RunRecorder:
             keys.fleet_part_key(request.fleet, context.config.host, kind) if request.fleet else ""
         )
         self._signing_key = signing_key
+        self._mutex = threading.Lock()
+        self._heartbeat = Heartbeat(context.reopen, self._renew)
 
     def claim_id(self) -> None:
         """Write the first record, which reserves the id of this run.
@@ -76,7 +81,7 @@ class RunRecorder:
         with adding_context("No backup was recorded."):
             refuse_unencrypted_in_public(self._context.config, self._context.store)
             self._context.store.put(keys.run_key(self._record.id), from_bytes(records.to_json(self._record)))
-            self._write_part()
+            self._write_part(self._context.store)
 
     def prove_stored(self) -> None:
         """Check that the storage lists and returns the record, before anything else is written.
@@ -84,6 +89,17 @@ class RunRecorder:
         Raises ``StorageError`` or ``IntegrityError`` if it does not.
         """
         prove_stored(self._context.store, keys.run_key(self._record.id), records.to_json(self._record))
+
+    def keep_alive(self) -> None:
+        """Renew the heartbeat from a thread, until ``finish`` or ``stop_heartbeat`` is called.
+
+        Without it, a run that waits for minutes would count as killed.
+        """
+        self._heartbeat.start()
+
+    def stop_heartbeat(self) -> None:
+        """End the thread that renews the heartbeat."""
+        self._heartbeat.stop()
 
     def check_existing_ids(self) -> None:
         """Check that no backup has the id of this run, and note if the newest backup is dated in the future.
@@ -105,13 +121,23 @@ class RunRecorder:
 
         A storage error is only noted, because the storage might still accept the objects of the backup.
         """
-        if self._context.clock() - self._record.heartbeat > HEARTBEAT:
-            try:
-                self._write()
-            except BackupError as error:
-                self._context.progress.note(
-                    f"The heartbeat of this run could not be written to the storage. The run goes on. {error}"
-                )
+        self._renew(self._context.store)
+
+    def _renew(self, store: Store) -> None:
+        """Renew the heartbeat in ``store``, as :meth:`renew_heartbeat` does. Safe from any thread."""
+        if self._context.clock() - self._record.heartbeat <= HEARTBEAT:
+            return
+        if not self._mutex.acquire(blocking=False):
+            return  # another thread is writing the record
+        try:
+            if not self._record.finished:
+                self._write(store)
+        except BackupError as error:
+            self._context.progress.note(
+                f"The heartbeat of this run could not be written to the storage. The run goes on. {error}"
+            )
+        finally:
+            self._mutex.release()
 
     def announce_snapshot(self, alias: str) -> None:
         """In a part of a fleet backup, record that the snapshot of its last database exists.
@@ -121,9 +147,10 @@ class RunRecorder:
         """
         if not self._part_key or alias != self._record.requested[-1]:
             return
-        self._record = replace(self._record, snapshots=self._context.clock())
         try:
-            self._write()
+            with self._mutex:
+                self._record = replace(self._record, snapshots=self._context.clock())
+                self._write(self._context.store)
         except BackupError as error:
             self._context.progress.note(f"The other hosts wait until the dumps have ended. {error}")
 
@@ -132,7 +159,8 @@ class RunRecorder:
 
         A verification compares the digest with that of the manifest in storage.
         """
-        self._record = replace(self._record, manifest_sha256=hashlib.sha256(manifest).hexdigest())
+        with self._mutex:
+            self._record = replace(self._record, manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
     def finish(self, outcome: str, errors: Mapping[str, BackupError]) -> None:
         """Write the outcome of the run.
@@ -140,27 +168,30 @@ class RunRecorder:
         A storage error is only noted, so that it does not hide ``errors``.
         """
         kinds = {name: type(error).__name__ for name, error in errors.items()}
-        self._record = replace(self._record, outcome=outcome, finished=self._context.clock(), errors=kinds)
+        self._heartbeat.stop()
         try:
-            self._write()
+            with self._mutex:
+                now = self._context.clock()
+                self._record = replace(self._record, outcome=outcome, finished=now, errors=kinds)
+                self._write(self._context.store)
         except BackupError as error:
             self._context.progress.note(
                 f"The outcome of this run could not be written to the storage. {error}"
             )
 
-    def _write(self) -> None:
+    def _write(self, store: Store) -> None:
         self._record = replace(self._record, heartbeat=self._context.clock())
-        self._context.store.put_small(keys.run_key(self._record.id), records.to_json(self._record))
-        self._write_part()
+        store.put_small(keys.run_key(self._record.id), records.to_json(self._record))
+        self._write_part(store)
 
-    def _write_part(self) -> None:
+    def _write_part(self, store: Store) -> None:
         """Write the record again for the coordinator of the fleet backup, if the run is a part of one.
 
         The final record is signed.
         """
         if self._part_key:
             key = self._signing_key if self._record.finished else None
-            store_document(self._context.store, key, self._part_key, FLEET, records.to_json(self._record))
+            store_document(store, key, self._part_key, FLEET, records.to_json(self._record))
 
 
 def find_redelivery(context: BackupContext, task_id: str, *, locked: bool) -> RunRecord | None:
