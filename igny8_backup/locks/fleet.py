@@ -9,7 +9,7 @@ expires.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,8 +17,22 @@ from igny8_backup.common.clock import utc_now
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.claims import LEASE, RENEWAL, SCHEMA, Claim
+from igny8_backup.locks.host import HeldLock
 from igny8_backup.locks.storage import OpenStore, StorageLock, read, take, write
 from igny8_backup.store import MissingObjectError, Store
+
+
+class CoordinatorLock(StorageLock):
+    """The lock of a fleet backup, as its coordinator holds it. ``left``: closing it leaves the claim."""
+
+    left = False
+
+    def close(self) -> None:
+        """Stop renewing the claim. Remove it, unless it is left to the hosts."""
+        if self.left:
+            self.stop_renewing()
+        else:
+            super().close()
 
 
 class SharedLock(StorageLock):
@@ -36,16 +50,18 @@ class SharedLock(StorageLock):
 @contextmanager
 def coordinator_lock(
     store: Store, open_store: OpenStore | None, *, fleet: str, host: str
-) -> Iterator[StorageLock]:
+) -> Iterator[CoordinatorLock]:
     """Lock ``store`` for the fleet backup ``fleet`` until the block ends. ``host`` is the coordinator's.
 
     If an exception ends the block, the claim stays until it expires, because hosts may be making their parts.
+    :func:`leave_to_hosts` has the same effect.
     Raises :class:`LockedError` if another run holds the lock, and ``StorageError``.
     """
     key, claim, folder = keys.lock_key(fleet), _claim(fleet, host), store.local_path()
     if folder is not None and not folder.exists():
         write(store, key, claim)  # the first object creates the folder, which cannot be listed before
-    lock = take(store, open_store, key, claim)
+    take(store, open_store, key, claim)
+    lock = CoordinatorLock(store, key, claim, open_store)
     lock.start()
     try:
         yield lock
@@ -53,6 +69,13 @@ def coordinator_lock(
         lock.stop_renewing()
         raise
     lock.close()
+
+
+def leave_to_hosts(locks: Iterable[HeldLock]) -> None:
+    """Let the claim of a coordinator that ends stay until it expires, because a host still needs it."""
+    for lock in locks:
+        if isinstance(lock, CoordinatorLock):
+            lock.left = True
 
 
 @contextmanager

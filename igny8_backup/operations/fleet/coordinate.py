@@ -23,6 +23,7 @@ from igny8_backup.formats.documents.fleet import (
     part_task,
 )
 from igny8_backup.formats.manifest import FAILED
+from igny8_backup.locks.fleet import leave_to_hosts
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.fleet.abandoned import complete_abandoned
 from igny8_backup.operations.fleet.part_runs import PartRuns
@@ -62,14 +63,20 @@ def run_fleet(context: BackupContext, request: FleetRequest, send: Sender) -> Fl
         parts=parts,
     )
     with replace(context, fleet=record.id).locked("the coordination", coordinates=True) as locks:
+        # Several deliveries of one task may have waited for the lock.
+        if earlier := find_earlier(context, request.task_id, locked=record.id):
+            if earlier.id == record.id:  # delivered twice within a second: the lock is that of the other one
+                leave_to_hosts(locks)
+            return FleetResult(record=earlier, repeated=True)
         complete_abandoned(context, signing_key)
         # Waiting for the lock may have taken hours.
         now = context.clock()
         record = replace(record, heartbeat=now, deadline=now + request.end_within)
         recorder = FleetRecorder(context, record, signing_key)
         recorder.begin()
+        coordinator = _Coordinator(context, request, recorder, send, now)
         try:
-            _Coordinator(context, request, recorder, send, now).run()
+            coordinator.run()
         except BaseException:
             context.progress.note(
                 f"The coordinator of the fleet backup {record.id} was stopped. Hosts complete the parts that"
@@ -78,6 +85,8 @@ def run_fleet(context: BackupContext, request: FleetRequest, send: Sender) -> Fl
             raise
         for lock in locks:
             lock.check(unchanged="The parts that the hosts have stored are kept.")
+        if coordinator.note_late():
+            leave_to_hosts(locks)
         return FleetResult(record=recorder.finish())
 
 
@@ -116,16 +125,31 @@ class _Coordinator:
             time.sleep(pause)
             pause = min(1.05 * pause, LONGEST_PAUSE)
 
+    def note_late(self) -> bool:
+        """Note which hosts are still making a part that was given up; return whether there is one."""
+        late = [task.part for task in self.tasks if self.runs.is_at_work(task.part)]
+        for part in late:
+            self.context.progress.note(
+                f"{part.describe()}: the host is still at work. If it completes its backup {part.backup_id},"
+                " that backup is kept. Until it ends, no other run can begin."
+            )
+        return bool(late)
+
     def look(self) -> None:
-        """Read the run records, and send the tasks that are due."""
+        """Read the run records, and send the tasks that are due.
+
+        A host makes one part at a time: its files follow its databases.
+        """
         self.runs.refresh()
         now = self.context.clock()
         for task in self.tasks:
             if not task.part.ended:
                 self.follow(task, now)
         snapshots = all(task.has_snapshots for task in self.tasks if task.part.databases)
+        busy = {task.part.host for task in self.tasks if task.part.databases and not task.part.ended}
         for task in self.tasks:
-            if task.part.state == WAITING and (task.part.databases or snapshots):
+            due = task.part.databases or (snapshots and task.part.host not in busy)
+            if due and task.part.state == WAITING:
                 self.send_part(task, now)
 
     def send_part(self, task: _Task, now: datetime) -> None:

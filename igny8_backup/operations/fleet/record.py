@@ -71,10 +71,12 @@ class FleetRecorder:
         return self.record
 
 
-def find_earlier(context: BackupContext, task_id: str) -> FleetRecord | None:
+def find_earlier(context: BackupContext, task_id: str, *, locked: str = "") -> FleetRecord | None:
     """Return the fleet backup that an earlier delivery of the task ``task_id`` has made, or is making.
 
-    The result is ``None`` if there is none, or if its coordinator was killed. Raises ``StorageError``.
+    The result is ``None`` if there is none, or if its coordinator was killed. ``locked`` is the id of the
+    fleet backup whose lock the caller holds: the coordinator of another one that is not finished was killed.
+    Raises ``StorageError``.
     """
     folder = context.store.local_path()
     if not task_id or (folder is not None and not folder.exists()):
@@ -89,5 +91,6 @@ def find_earlier(context: BackupContext, task_id: str) -> FleetRecord | None:
             continue
         if found and found.record.task_id == task_id:
             record = found.record
-            return record if record.finished or record.is_alive(context.clock()) else None
+            at_work = locked in ("", record.id) and record.is_alive(context.clock())
+            return record if record.finished or at_work else None
     return None
