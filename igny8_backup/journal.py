@@ -92,7 +92,8 @@ class Journal:
     restores on this machine: the journal with the highest number was swapped last. ``swapped`` is the time
     when the last swap of this restore (a redo, for example) began. ``turn`` and ``swapped`` are missing in
     journals of earlier releases. ``fleet`` is the id of the fleet restore that this restore is a part of, and
-    ``fleet_backup`` that of the fleet backup that it reads; they are empty if there is none.
+    ``fleet_backup`` that of the fleet backup that it reads. ``fleet_undo`` is the id of the undo of a fleet
+    restore that has last undone this restore. They are empty if there is none.
     """
 
     schema: int
@@ -106,6 +107,7 @@ class Journal:
     swapped: datetime | None = None
     fleet: str = ""
     fleet_backup: str = ""
+    fleet_undo: str = ""
 
 
 class Journals:

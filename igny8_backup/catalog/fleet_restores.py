@@ -64,11 +64,12 @@ def read_host(store: Store, trust: Trust, restore_id: str, host: str) -> HostRes
 
 
 def restored_hosts(store: Store, trust: Trust, fleet_id: str) -> dict[str, HostRestored]:
-    """Return which hosts have restored their part of the fleet backup ``fleet_id``, by host.
+    """Return the hosts whose part of the fleet backup ``fleet_id`` was restored, with their records.
 
-    Documents that are damaged or not trusted are left out. Raises ``StorageError``.
+    The ``host`` of the record has restored the part. Documents that are damaged or not trusted are left out.
+    Raises ``StorageError``.
     """
-    found = {}
+    found: dict[str, HostRestored] = {}
     for item in store.list(keys.fleet_folder(fleet_id)):
         parsed = keys.parse(item.key)
         if parsed is None or parsed.kind != "fleet_restored":
@@ -78,7 +79,7 @@ def restored_hosts(store: Store, trust: Trust, fleet_id: str) -> dict[str, HostR
         except IntegrityError:
             continue
         if document and (document.id, document.host) == (fleet_id, parsed.host):
-            found[document.host] = document
+            found |= dict.fromkeys(document.parts_of or (document.host,), document)
     return found
 
 

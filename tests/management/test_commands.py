@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from igny8_backup.common.humanize import printable
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
-from tests.services.project import PYTHON
+from tests.services.terminal import on_a_terminal
 
 COMMANDS = [
     "accept_backup",
@@ -47,7 +44,6 @@ COMMANDS = [
     "undo_restore",
     "verify_backup",
 ]
-MANAGE = Path(__file__).resolve().parents[2] / "testproject/manage.py"
 
 
 def test_commands_are_complete() -> None:
@@ -213,40 +209,10 @@ def test_progress_without_terminal_prints_nothing_at_first() -> None:
     assert stream.getvalue() == "something to read"
 
 
-def on_a_terminal(
-    backed_up: BackedUp, typed: bytes, *argv: str, env: dict[str, str] | None = None
-) -> tuple[int, str]:
-    """Run a command on its own terminal and type; return the exit status and the output."""
-    project = backed_up.project
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*PYTHON, MANAGE, *project.words(argv)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=project.folder,
-        env={**project.environment, "TERM": "xterm", **(env or {})},
-        start_new_session=True,
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # Linux raises when the other end is closed
-                break
-            shown += piece
-            if typed and b"): " in piece:
-                os.write(ours, typed)
-                typed = b""
-        os.close(ours)
-    return process.returncode, shown.decode(errors="replace")
-
-
 def test_progress_on_a_terminal_restores_the_cursor(backed_up: BackedUp, tmp_path: Path) -> None:
     folders = {"FOLDER": "storage", "STATE_DIR": "state"}
     env = {f"IGNY8_BACKUP_{name}": str(tmp_path / folder) for name, folder in folders.items()}
-    status, shown = on_a_terminal(backed_up, b"", "backup_sites", env=env)
+    status, shown = on_a_terminal(backed_up.project, b"", "backup_sites", env=env)
     assert status == 0, shown
     assert "files uploads" in shown and "\x1b[?25l" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
@@ -255,7 +221,7 @@ def test_progress_on_a_terminal_restores_the_cursor(backed_up: BackedUp, tmp_pat
 @pytest.mark.parametrize("typed", [b"yes\n", b"\x04"])
 def test_restore_all_asks_for_the_database_name(backed_up: BackedUp, typed: bytes) -> None:
     command = ["restore_all", "--identity", str(backed_up.project.identity)]
-    status, shown = on_a_terminal(backed_up, typed, *command)
+    status, shown = on_a_terminal(backed_up.project, typed, *command)
     assert status == 2, shown
     question = f"Type the name of the database to replace it ({backed_up.project.database}): "
     assert question in shown and "\x1b[?25l" not in shown.split(question)[0], "the cursor is hidden"
@@ -266,7 +232,7 @@ def test_restore_all_asks_for_the_database_name(backed_up: BackedUp, typed: byte
 def test_purge_queue_asks_for_the_word_purge(backed_up: BackedUp) -> None:
     command = ["restore_all", "--only", "uploads", "--purge-queue"]
     status, shown = on_a_terminal(
-        backed_up, b"yes\n", *command, "--identity", str(backed_up.project.identity)
+        backed_up.project, b"yes\n", *command, "--identity", str(backed_up.project.identity)
     )
     assert status == 2, shown
     assert "Type purge to discard the tasks in the queues (0 tasks now): " in shown
@@ -289,7 +255,7 @@ def test_restore_all_asks_before_it_uses_vulnerable_programs(
 ) -> None:
     monkeypatch.setattr(backed_up.project, "consents", False)
     command = ["restore_all", "--identity", str(backed_up.project.identity)]
-    status, shown = on_a_terminal(backed_up, typed, *command)
+    status, shown = on_a_terminal(backed_up.project, typed, *command)
     assert status == 2, shown
     text = " ".join(shown.split())
     assert "Type vulnerable to restore with" in text and "CVE-2026-116314" in text

@@ -71,11 +71,15 @@ class Restored:
         found = [json.loads(path.read_text()) for path in folder.glob("*.restore.json")]
         return {one["host"]: one["state"] for one in found}
 
-    def hold(self, host: str) -> Path:
-        """Let a hook of this host, whose worker runs not yet, wait until the returned file is removed."""
+    def hold(self, host: str, further: str = "") -> Path:
+        """Let a hook of this host, whose worker runs not yet, wait until the returned file is removed.
+
+        ``further`` are more settings of this host.
+        """
         path = self.fleet.hosts[host].folder / "hold"
         path.touch()
-        self.fleet.hosts[host].settings(SETTINGS.format(hosts=HOSTS, further=HOLD.format(hold=path)))
+        further += HOLD.format(hold=path)
+        self.fleet.hosts[host].settings(SETTINGS.format(hosts=HOSTS, further=further))
         return path
 
     def journals(self, host: str) -> list[str]:

@@ -106,7 +106,7 @@ class HostRestore:
     ``parts`` is its plan, with ``notes`` for the operator and ``blockers``, the reasons why it was refused.
     ``stamp`` names the journal of the restore on the host. ``error`` says why the part has failed, and
     ``unfinished`` that the swap has begun: then ``restore_all`` on the host completes it. ``warnings`` are
-    problems after the swap.
+    problems after the swap. ``stopped`` are the names of the Celery workers that the host has stopped.
     """
 
     schema: int
@@ -121,6 +121,7 @@ class HostRestore:
     error: str = ""
     unfinished: bool = False
     warnings: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -133,12 +134,17 @@ class HostRestore:
 
 @dataclass(frozen=True, kw_only=True)
 class HostRestored:
-    """The record that ``host`` has restored its part of the fleet backup ``id`` at the time ``restored``."""
+    """The record that ``host`` has restored its part of the fleet backup ``id`` at the time ``restored``.
+
+    ``parts_of`` are the hosts whose parts it has restored, if not only its own: a host that was renamed, for
+    example, restores the part that has its old name.
+    """
 
     schema: int
     id: str
     host: str
     restored: datetime
+    parts_of: tuple[str, ...] = ()
 
 
 def _is_dead(heartbeat: datetime, now: datetime) -> bool:

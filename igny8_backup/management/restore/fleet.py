@@ -191,6 +191,8 @@ def _show(command: BackupCommand, result: FleetRestoreResult) -> int:
     if result.resumed:
         command.say("An earlier fleet restore was completed. Run the command again for another one.")
     command.say(*(f"  {line}" for host in result.hosts for line in _host_lines(host)))
+    if result.stopped:
+        command.say(f"Stopped these Celery workers; start them again: {', '.join(result.stopped)}.")
     command.warn(*(f"WARNING: {warning}" for warning in result.warnings))
     if not result.complete:
         listed = "\n".join(f"  - {problem}" for problem in result.problems)

@@ -8,6 +8,7 @@ from igny8_backup.catalog.given import Given
 from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.fleet import FleetRecord
+from igny8_backup.formats.documents.fleet_restore import HostRestored
 from igny8_backup.formats.manifest import RUNNING, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.snapshot import read_current, without_snapshot
@@ -111,11 +112,7 @@ def _other_hosts(context: BackupContext, record: FleetRecord, host: str) -> list
         context.progress.note(f"It is not known which hosts have restored this fleet backup. {error}")
         done = {}
     to_do = [name for name in others if name not in done]
-    notes = [
-        f"The host {name} has restored this fleet backup, at {done[name].restored:%Y-%m-%d %H:%M:%S} UTC."
-        for name in others
-        if name in done
-    ]
+    notes = [_restored_note(name, done[name]) for name in others if name in done]
     if to_do:
         names = ", ".join(to_do)
         notes.append(
@@ -123,3 +120,10 @@ def _other_hosts(context: BackupContext, record: FleetRecord, host: str) -> list
             f" restore_all {record.id}."
         )
     return notes
+
+
+def _restored_note(name: str, done: HostRestored) -> str:
+    when = f"{done.restored:%Y-%m-%d %H:%M:%S} UTC"
+    if name == done.host:
+        return f"The host {name} has restored this fleet backup, at {when}."
+    return f"The part of {name} in this fleet backup was restored on the host {done.host}, at {when}."

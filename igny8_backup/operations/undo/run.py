@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from igny8_backup.errors import FilesError, RefusedError, UnfinishedError
 from igny8_backup.journal import DONE, READY, SWAPPING, UNDOING, UNDONE, Journal
@@ -121,6 +121,7 @@ def _exchange(context: BackupContext, step: Step) -> Journal:
         context.progress.note("An earlier restore was interrupted during its swap. Undoing it now.")
     else:
         journal = context.journals.in_turn(journal, context.clock())
+    journal = replace(journal, fleet_undo=context.fleet or journal.fleet_undo)
     return swap_back_all(context, context.journals.write(journal, UNDOING))
 
 

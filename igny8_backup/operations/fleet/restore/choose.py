@@ -71,18 +71,30 @@ def choose_hosts(
             f"--by-hand names {unknown[0]!r}, of which the fleet backup {fleet.record.id} has no part.",
             hint=f"It has parts of: {', '.join(hosts) or 'no host'}.",
         )
-    require_queues(context, hosts, by_hand)
+    require_queues(
+        context,
+        hosts,
+        by_hand,
+        f"If the host is gone or was renamed, restore host by host with restore_all {fleet.record.id}, and"
+        " add --from-host with the old name where its part is to be restored.",
+    )
     others = [name for name in context.config.fleet if name not in hosts]
     return hosts, [f"The fleet backup has no part of {name}, where nothing is restored." for name in others]
 
 
-def require_queues(context: BackupContext, hosts: tuple[str, ...], by_hand: tuple[str, ...]) -> None:
-    """Raise ``UsageError`` if ``HOSTS`` has no queue for one of ``hosts`` that is not in ``by_hand``."""
+def require_queues(
+    context: BackupContext, hosts: tuple[str, ...], by_hand: tuple[str, ...], instead: str
+) -> None:
+    """Raise ``UsageError`` if ``HOSTS`` has no queue for one of ``hosts`` that is not in ``by_hand``.
+
+    ``instead`` says what to do if the host is gone or was renamed.
+    """
     lost = [host for host in hosts if host not in context.config.fleet and host not in by_hand]
     if lost:
         raise UsageError(
             f"{SETTING}['HOSTS'] declares no queue of the host {lost[0]!r}, which takes part.",
-            hint=f"Add it to HOSTS; or let an operator do its part there: --by-hand {lost[0]}.",
+            unchanged="Nothing was changed on any host.",
+            hint=f"Add it to HOSTS; or let an operator do its part there: --by-hand {lost[0]}. {instead}",
         )
 
 

@@ -115,7 +115,8 @@ def _begin(context: BackupContext, request: FleetRestoreRequest) -> tuple[FleetR
     else:
         restored = choose_restored(context, request.id)
         hosts, fleet_id, undoes = restored.hosts, restored.fleet, restored.id
-        require_queues(context, hosts, request.by_hand)
+        instead = "If the host is gone or was renamed, run undo_restore on each host, without --fleet."
+        require_queues(context, hosts, request.by_hand, instead)
     now = context.clock()
     record = FleetRestore(
         schema=SCHEMA,

@@ -210,11 +210,13 @@ class _Part:
         self._recorder.write(state=WITHDRAWN, error="", unfinished=False)
 
     def _swapped(self, result: RestoreResult) -> None:
-        warnings = (*result.warnings,)
-        if result.stopped:
-            warnings = (*warnings, f"These Celery workers were stopped: {', '.join(result.stopped)}.")
         self._recorder.write(
-            state=SWAPPED, stamp=result.journal.stamp, warnings=warnings, error="", unfinished=False
+            state=SWAPPED,
+            stamp=result.journal.stamp,
+            warnings=result.warnings,
+            stopped=result.stopped,
+            error="",
+            unfinished=False,
         )
 
 

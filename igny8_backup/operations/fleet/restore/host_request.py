@@ -42,13 +42,20 @@ def read_record(context: BackupContext, request: HostRequest) -> FleetRestore:
         )
     known = keys.is_id(request.restore)
     record = read_restore(context.store, context.config.trust, request.restore) if known else None
-    if record is None or record.environment != context.config.environment or request.host not in record.hosts:
+    if record is None or record.environment != context.config.environment:
         raise UsageError(
-            f"There is no fleet restore {request.restore!r} of the host {request.host!r} in"
-            f" {context.store.describe()}.",
+            f"There is no fleet restore {request.restore!r} in {context.store.describe()}.",
             unchanged=_UNCHANGED,
             hint="Take the id from the command that coordinates it: restore_all --fleet. Use the same"
             " storage, PREFIX and ENVIRONMENT in the settings of every host.",
+        )
+    if request.host not in record.hosts:
+        raise UsageError(
+            f"The host {request.host!r} has no part in the fleet restore {record.id}, which is for"
+            f" {', '.join(record.hosts)}.",
+            unchanged=_UNCHANGED,
+            hint="If this host was renamed, or replaces one of them, set IGNY8_BACKUP['HOST'] to the old name"
+            " until the restore is done.",
         )
     return record
 

@@ -12,7 +12,7 @@ from igny8_backup.formats.documents.fleet_restore import (
     FleetRestore,
     HostRestore,
 )
-from igny8_backup.journal import UNDONE, Journal
+from igny8_backup.journal import UNDOING, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.fleet.restore.host_plan import undone_parts
 from igny8_backup.operations.fleet.restore.recorder import Recorder
@@ -27,12 +27,14 @@ def undo_host(
 ) -> None:
     """Answer with the plan of the undo, wait for the decision, and undo.
 
-    A host whose restore was undone already has nothing to do. If the decision was made earlier, the undo of
-    this host is completed. Raises the errors of ``undo``.
+    A host whose restore was undone already has nothing to do, and neither has a host that has completed this
+    fleet undo before, whatever was done there since. If the decision was made earlier, the undo of this host
+    is completed. Raises the errors of ``undo``.
     """
     try:
         journal = _find(context, record)
-        if journal.phase == UNDONE:
+        completed = journal.fleet_undo == record.id and journal.phase != UNDOING
+        if completed or journal.phase == UNDONE:
             note = "The restore of this host was undone already."
             recorder.write(state=SWAPPED, stamp=journal.stamp, notes=(note,), error="", unfinished=False)
             return
@@ -53,7 +55,12 @@ def _undo(
 ) -> None:
     result = undo(context, policy, plan=plan)
     recorder.write(
-        state=SWAPPED, stamp=plan.journal.stamp, warnings=result.warnings, error="", unfinished=False
+        state=SWAPPED,
+        stamp=plan.journal.stamp,
+        warnings=result.warnings,
+        stopped=result.stopped,
+        error="",
+        unfinished=False,
     )
 
 

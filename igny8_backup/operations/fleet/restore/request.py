@@ -83,3 +83,8 @@ class FleetRestoreResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         return tuple(f"{host.host}: {text}" for host in self.hosts for text in host.warnings)
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """The names of the Celery workers that hosts have stopped."""
+        return tuple(dict.fromkeys(name for host in self.hosts for name in host.stopped))

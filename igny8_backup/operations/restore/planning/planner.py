@@ -162,10 +162,13 @@ def _nothing_chosen(only: str, given: Given | None) -> UsageError:
     if given is None:
         hint = "Add it to the settings, or give another --only."
         return UsageError(f"The settings name no database or tree that --only {only} chooses.", hint=hint)
+    of_host = (
+        " To restore the part of a host that is gone or was renamed: --from-host." if given.fleet else ""
+    )
     return UsageError(
         f"{given.name} has no complete copy of a database or tree that --only {only} chooses.",
         hint="Choose another backup (list_backups) or --only, or add the databases and trees of the backup to"
-        " IGNY8_BACKUP['DATABASES'] and SITES.",
+        f" IGNY8_BACKUP['DATABASES'] and SITES.{of_host}",
     )
 
 
