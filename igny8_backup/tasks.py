@@ -111,6 +111,7 @@ def backup_fleet(
     return _made(
         fleet.backup_fleet(
             self.request.id or "",
+            (self.request.delivery_info or {}).get("routing_key") or "",
             *hosts,
             logs=logs,
             full=full,

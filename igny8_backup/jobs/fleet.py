@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from igny8_backup.celery.send import send_task
-from igny8_backup.conf import get_config
-from igny8_backup.errors import IncompleteError
+from igny8_backup.conf import SETTING, Config, get_config
+from igny8_backup.errors import IncompleteError, RefusedError
 from igny8_backup.formats.manifest import RUNNING
 from igny8_backup.jobs.backup import finish_backup, what_is_left
 from igny8_backup.jobs.reporting import run_reported
@@ -28,6 +28,7 @@ _PART_WAIT = 600
 
 def backup_fleet(
     delivery: str,
+    queue: str,
     *hosts: str,
     logs: bool = False,
     full: bool = False,
@@ -39,9 +40,10 @@ def backup_fleet(
 ) -> dict[str, Any] | None:
     """Back up ``hosts`` as one fleet backup, by default all that ``HOSTS`` declares with a queue.
 
-    ``start_within`` and ``end_within`` are how many seconds a host may take to begin and to end its part. The
-    other arguments have the same meaning as for ``backup_all``. Returns the id of the fleet backup and the
-    number of its parts; ``None`` if an earlier delivery of the same task is still at work. Raises
+    ``queue`` is the queue through which the task came. ``start_within`` and ``end_within`` are how many
+    seconds a host may take to begin and to end its part. The other arguments have the same meaning as for
+    ``backup_all``. Returns the id of the fleet backup and the number of its parts; ``None`` if an earlier
+    delivery of the same task is still at work. Raises ``RefusedError`` if ``queue`` is that of a host,
     ``IncompleteError`` if a part failed, and other subclasses of ``BackupError``.
     """
     with run_reported("backup_fleet", ping, _LEFT) as report:
@@ -54,7 +56,9 @@ def backup_fleet(
             end_within=timedelta(seconds=end_within),
             task_id=delivery,
         )
-        note_problems(get_config(), report, hosts)
+        config = get_config()
+        _refuse_queue_of_a_host(config, queue)
+        note_problems(config, report, hosts)
         with open_context(progress=report, writing=True, wait=wait) as context:
             result = run_fleet(context, request, send_task)
         record = result.record
@@ -66,6 +70,20 @@ def backup_fleet(
             report.fail(*result.problems(), alarms=result.alarms)
             raise IncompleteError(f"Fleet backup {record.id} is incomplete. {' '.join(result.problems())}")
         return {"id": record.id, "repeated": result.repeated, "parts": len(record.parts)}
+
+
+def _refuse_queue_of_a_host(config: Config, queue: str) -> None:
+    """Raise ``RefusedError`` if ``queue`` is that of a host, whose worker would wait for itself."""
+    for name, host in config.fleet.items():
+        if host.queue == queue:
+            raise RefusedError(
+                f"The task backup_fleet came through {queue!r}, which is the queue of the host {name!r} in"
+                f" {SETTING}['HOSTS']: its worker would wait for a task that it takes only when this one has"
+                " ended.",
+                unchanged="Nothing was backed up.",
+                hint="Send the task to a queue of its own, with a worker of its own:"
+                ' beat_schedule(fleet="backup-fleet").',
+            )
 
 
 def backup_fleet_part(delivery: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

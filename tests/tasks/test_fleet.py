@@ -28,6 +28,10 @@ if IGNY8_BACKUP["HOST"] == "web-1":
     wait = f"touch {{gate}}.begun; while [ -e {{gate}} ]; do sleep 0.1; done"
     IGNY8_BACKUP["BEFORE_BACKUP"] = [["sh", "-c", wait]]
 """
+SEND_ASTRAY = """
+from project.celery import app
+app.send_task("igny8_backup.backup_fleet", queue="backup-web-1")
+"""
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def held(project: Project, redis_server: RedisServer, gate: Path) -> Iterator[Fl
 
 
 def test_fleet_backup_of_three_hosts_is_one_backup_with_one_id(fleet: FleetHosts) -> None:
-    with fleet.workers():
+    with fleet.workers() as workers:
         done = fleet.db.run("backup_fleet", "--label", "nightly", check=True)
         (record,) = fleet.records()
         assert f"Fleet backup {record['id']}: 3 parts on 3 hosts." in done.stderr
@@ -70,6 +74,9 @@ def test_fleet_backup_of_three_hosts_is_one_backup_with_one_id(fleet: FleetHosts
             assert (manifest["fleet"], manifest["host"]) == (record["id"], host)
             assert manifest["started"] >= database["started"]
         again = fleet.hosts[WEB_2].run("backup_fleet", "--json", check=True)
+        # A coordinator in the only process of a host would wait for itself.
+        fleet.db.run("shell", "-c", SEND_ASTRAY, check=True)
+        workers[WEB_1].wait_for("which is the queue of the host 'web-1' in IGNY8_BACKUP['HOSTS']")
     second = json.loads(again.stdout)["fleet"]
     assert second["host"] == WEB_2 and second["outcome"] == "complete"
     assert len(fleet.records()) == 2

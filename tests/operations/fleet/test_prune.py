@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.catalog.fleet_restores import write
 from igny8_backup.formats import keys
+from igny8_backup.formats.documents.fleet_restore import (
+    DONE,
+    FAILED,
+    PLANNING,
+    READY,
+    RESTORE,
+    SCHEMA,
+    SWAPPED,
+    SWAPPING,
+    FleetRestore,
+    HostRestore,
+)
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.copies.run import choose_copies, copy_backups, open_copy
 from igny8_backup.operations.fleet.request import FleetRequest
@@ -17,7 +30,8 @@ from igny8_backup.operations.maintain.orphans import find_orphans
 from igny8_backup.operations.maintain.pin import pin
 from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.retention.rules import Policy
-from tests.operations.fleet.conftest import FleetInProcess
+from igny8_backup.signing.trust import Trust
+from tests.operations.fleet.conftest import NAMES, FleetInProcess
 
 LONG = timedelta(days=100)
 
@@ -96,3 +110,41 @@ def test_copies_have_the_parts_of_a_fleet_backup_and_no_records(
         assert not list(copy.store.list(keys.FLEETS))
         fleet.clock.ahead += LONG
         assert prune(copy).complete
+
+
+def store_restore(fleet: FleetInProcess, phase: str, **states: str) -> str:
+    """Store the records of a fleet restore of long ago, in this ``phase``; return its id."""
+    then = fleet.clock() - LONG
+    restore = FleetRestore(
+        schema=SCHEMA,
+        id=keys.make_id(then, f"00{len(states):04}"),
+        action=RESTORE,
+        fleet=keys.make_id(then, "00bbbb"),
+        host="admin",
+        environment="",
+        started=then,
+        heartbeat=then,
+        decide_before=then,
+        phase=phase,
+        hosts=NAMES,
+        finished=then if phase == DONE else None,
+    )
+    hosts = [
+        HostRestore(schema=SCHEMA, id=restore.id, host=f"web-{name[-1]}", state=state, heartbeat=then)
+        for name, state in states.items()
+    ]
+    for document in (restore, *hosts):
+        write(fleet.base.store, Trust(), None, document)
+    return restore.id
+
+
+def test_records_of_ended_fleet_restores_are_deleted(fleet: FleetInProcess) -> None:
+    done = store_restore(fleet, DONE, web1=SWAPPED, web2=SWAPPED, web3=FAILED)
+    abandoned = store_restore(fleet, PLANNING)
+    waiting = store_restore(fleet, SWAPPING, web1=SWAPPED, web2=READY)
+    damaged = store_restore(fleet, DONE, web1=SWAPPED)
+    fleet.base.store.put_small(keys.fleet_restore_part_key(damaged, "web-2"), b"{")
+    fleet.run()
+    prune(pruning(fleet))
+    assert not {done, abandoned} & folders(fleet)
+    assert {waiting, damaged} < folders(fleet), "a host has still to swap, or may have"
