@@ -51,6 +51,13 @@ RUNS = {
     "dumps side by side": COMMAND
     + MOST_STREAMS * (PG_DUMP + SERIAL_COMPRESSOR + ENCRYPTED)
     + MOST_STREAMS * PIECE // 2,
+    "a dump in chunks": COMMAND
+    + PG_DUMP
+    + CHUNKS
+    + PACK_BYTES
+    + compressor(2, JOB)
+    - SERIAL_COMPRESSOR
+    + WINDOW,
     "dumps in chunks": COMMAND + MOST_CHUNKED_STREAMS * (PG_DUMP + CHUNKS) + WINDOW,
     "the restore of a tree": COMMAND + READERS * (WORKER + SLOTS + DECODED),
     "the restore of large files": COMMAND

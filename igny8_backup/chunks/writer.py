@@ -5,15 +5,17 @@ Entry point: :class:`ArchiveWriter`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
+from functools import partial
 from mmap import mmap
 
 from igny8_backup.chunks.cutter import Cutter
 from igny8_backup.chunks.locations import PACK_BYTES, Location, chunk_digest
 from igny8_backup.chunks.runs import RUNS_LIMIT, SCHEMA, Index, IndexHeader, Runs
 from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.behind import Behind
 from igny8_backup.streams.observe import Digest
 
 WINDOW = 16 << 20
@@ -21,6 +23,8 @@ WINDOW = 16 << 20
 PACKS_LIMIT = 32
 """The chunks that begin in one window of an archive lie in at most this many packs. A reader has memory for
 ranges of a few packs only, so without a limit it would have to decode the same packs again and again."""
+STORED_BEHIND = 2
+"""So many packs are stored at the same time, while the next one is filled."""
 _NEW_PACKS = 8  # two packs in a row hold more than one can, and the last chunk of a window may be one pack
 _OLD_PACKS = PACKS_LIMIT - _NEW_PACKS
 _OLD_RUNS = RUNS_LIMIT // 2
@@ -35,7 +39,8 @@ class ArchiveWriter:
     ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``new_name``
     returns the name of a new pack. ``store`` stores a new pack under its name. ``record`` is called with the
     digest and the location of each chunk, in order. ``writers`` archives are written at the same time: the
-    memory for a window is divided among them, and so is the number of packs in a window.
+    memory for a window is divided among them, and so is the number of packs in a window. If there is one
+    only, ``store`` is called in another thread, one pack at a time, while the next pack is filled.
     """
 
     def __init__(
@@ -59,7 +64,10 @@ class ArchiveWriter:
         self._old_packs = _OLD_PACKS // writers
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
-        self._pack = memoryview(mmap(-1, PACK_BYTES))  # for all packs in turn; a page is allocated when used
+        # For all packs in turn. A page is allocated when it is used.
+        behind = STORED_BEHIND if writers == 1 else 0
+        self._packs = deque(memoryview(mmap(-1, PACK_BYTES)) for _ in range(behind + 1))
+        self._behind = Behind(behind) if behind else None
         self._used = 0
         self._name = ""
 
@@ -73,15 +81,15 @@ class ArchiveWriter:
         digest = Digest()
         window: list[memoryview] = []
         end = 0
-        with closing(self._cutter.cut(digest.watch(blocks))) as chunks:
+        with self._behind or nullcontext(), closing(self._cutter.cut(digest.watch(blocks))) as chunks:
             for chunk in chunks:
                 window.append(chunk)
                 end += len(chunk)
                 if end // self._window > (end - len(chunk)) // self._window:
                     self._write_window(window)
                     window = []
-        self._write_window(window)
-        self._end_pack()
+            self._write_window(window)
+            self._end_pack()
         header = IndexHeader(
             schema=SCHEMA,
             bytes=digest.size,
@@ -110,13 +118,18 @@ class ArchiveWriter:
         if not self._used:
             self._name = self._new_name()
         offset, self._used = self._used, self._used + len(chunk)
-        self._pack[offset : self._used] = chunk  # copied: the view keeps a large block in memory
+        self._packs[0][offset : self._used] = chunk  # copied: the view keeps a large block in memory
         return Location(self._name, offset, len(chunk))
 
     def _end_pack(self) -> None:
         if self._used:
-            self._store(self._name, _blocks(self._pack[: self._used]))
+            store = partial(self._store, self._name, _blocks(self._packs[0][: self._used]))
             self._used = 0
+            if self._behind:
+                self._behind.call(store)
+                self._packs.rotate(-1)
+            else:
+                store()
 
 
 def _blocks(pack: memoryview) -> Generator[bytes, None, None]:

@@ -7,10 +7,12 @@ that it wrote is in the result.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TypeVar
 
@@ -23,29 +25,71 @@ T = TypeVar("T")
 FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
 """The folders of a storage, in the order in which they are listed."""
 SIDE_BY_SIDE = 8
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_UNKNOWN = -(1 << 63)
 _HOSTS_LIMIT = 8
 """With more hosts, the folder of each host is listed as a whole, to save one or more requests per tree."""
 
 
 class ListedFolder:
-    """The ``listed`` objects of a folder, each once, sorted by key."""
+    """The ``listed`` objects of a folder, each once, sorted by key. Of two with one key, the last counts.
 
-    def __init__(self, listed: Iterable[Stored]) -> None:
-        self._objects = {item.key: item for item in sorted(listed, key=attrgetter("key"))}
-        self._keys = list(self._objects)
+    They are kept in columns: a storage may have hundreds of thousands of packs. Tags and ``mtime_ns`` are
+    kept of the objects only for whose keys ``tagged`` returns true; the others are returned without.
+    """
+
+    def __init__(self, listed: Iterable[Stored], tagged: Callable[[str], bool]) -> None:
+        self._keys: list[str] = []
+        self._sizes = array("q")
+        self._modified = array("q")
+        self._written: dict[str, tuple[str, int]] = {}
+        for item in sorted(listed, key=attrgetter("key")):
+            if self._keys and self._keys[-1] == item.key:
+                del self._keys[-1], self._sizes[-1], self._modified[-1]
+            self._keys.append(item.key)
+            self._sizes.append(item.size)
+            self._modified.append(_since_epoch(item.modified))
+            if tagged(item.key):
+                self._written[item.key] = item.tag, item.mtime_ns
 
     def __iter__(self) -> Iterator[Stored]:
-        return iter(self._objects.values())
+        return map(self._at, range(len(self._keys)))
 
     def get(self, key: str) -> Stored | None:
-        return self._objects.get(key)
+        position = self._position(key)
+        return None if position is None else self._at(position)
+
+    def size(self, key: str) -> int | None:
+        """Return the size in bytes of the object ``key``; ``None`` if it was not listed."""
+        position = self._position(key)
+        return None if position is None else self._sizes[position]
+
+    def shared(self, key: str) -> str:
+        """Return the listed text that equals ``key``, so that the other need not be kept; else ``key``."""
+        position = self._position(key)
+        return key if position is None else self._keys[position]
 
     def below(self, prefix: str) -> Iterator[Stored]:
         """Yield the objects whose keys begin with ``prefix``, without a look at all others."""
         for position in range(bisect_left(self._keys, prefix), len(self._keys)):
             if not self._keys[position].startswith(prefix):
                 return
-            yield self._objects[self._keys[position]]
+            yield self._at(position)
+
+    def _position(self, key: str) -> int | None:
+        position = bisect_left(self._keys, key)
+        return position if position < len(self._keys) and self._keys[position] == key else None
+
+    def _at(self, position: int) -> Stored:
+        key, modified = self._keys[position], self._modified[position]
+        tag, mtime_ns = self._written.get(key, ("", 0))
+        moment = None if modified == _UNKNOWN else _EPOCH + modified * _MICROSECOND
+        return Stored(key, self._sizes[position], moment, tag, mtime_ns)
+
+
+def _since_epoch(moment: datetime | None) -> int:
+    """Return the microseconds since 1970; ``_UNKNOWN`` for ``None``."""
+    return _UNKNOWN if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def by(name: Callable[[str], str | bool | None], listed: Iterable[Stored]) -> Mapping[str, list[Stored]]:

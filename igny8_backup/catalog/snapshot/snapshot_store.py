@@ -107,12 +107,10 @@ class SnapshotStore(Store):
 
     def listed_size(self, key: str) -> int | None:
         """Return the size in bytes of an object as it was listed; ``None`` if it was not listed."""
-        stored = self._stored(key)
-        return stored.size if stored else None
+        return self._folder_of(key).size(key)
 
     def shared_key(self, key: str) -> str:
-        stored = self._stored(key)
-        return stored.key if stored else key
+        return self._folder_of(key).shared(key)
 
     def __contains__(self, key: object) -> bool:
         """Return whether ``key`` is the key of a listed document."""
@@ -153,14 +151,14 @@ class SnapshotStore(Store):
         while listed:
             item = listed.pop()
             found[f"{item.key.partition('/')[0]}/"].append(item)
-        return {folder: ListedFolder(items) for folder, items in found.items()}
+        return {folder: ListedFolder(items, _is_document) for folder, items in found.items()}
 
     @cached_property
     def _backups(self) -> ListedFolder:
         """The objects in the folder of the backups. It is listed after the run records."""
         found = {item.key: item for item in self._first[keys.BACKUPS]}
         found |= {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
-        return ListedFolder(found.values())
+        return ListedFolder(found.values(), _is_document)
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.catalog.fleet_restores import write
+from igny8_backup.catalog.fleet_restores import Document, write
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.fleet_restore import (
     DONE,
@@ -129,11 +129,11 @@ def store_restore(fleet: FleetInProcess, phase: str, **states: str) -> str:
         hosts=NAMES,
         finished=then if phase == DONE else None,
     )
-    hosts = [
+    hosts: list[Document] = [
         HostRestore(schema=SCHEMA, id=restore.id, host=f"web-{name[-1]}", state=state, heartbeat=then)
         for name, state in states.items()
     ]
-    for document in (restore, *hosts):
+    for document in [restore, *hosts]:
         write(fleet.base.store, Trust(), None, document)
     return restore.id
 

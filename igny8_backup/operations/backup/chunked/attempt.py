@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -81,9 +81,8 @@ class Attempt:
     def write(self, dump: DumpStreams) -> tuple[list[Index], tuple[StoredObject, ...]]:
         """Store the new packs of all archives; return the index of each, and all packs that they need."""
         archives = dump.archives
-        if len(archives) > 1:
-            # The compressors run beside one another. Threads of their own would need more memory.
-            self._codec = replace(self._codec, workers=0)
+        # Several packs are compressed beside one another. Threads of each compressor would need more memory.
+        self._codec = replace(self._codec, workers=0)
         if self.plan.placement is None:
             self.placement = dump.placement
         try:
@@ -96,7 +95,8 @@ class Attempt:
         return indexes, tuple(sorted((found[name] for name in needed), key=lambda pack: pack.key))
 
     def _write_archive(self, blocks: Blocks, writers: int, guard: Guard) -> Index:
-        with context_for_thread(self._context) if writers > 1 else nullcontext(self._context) as context:
+        # The thread that stores packs is not the one that stores the heartbeat of the run.
+        with context_for_thread(self._context) as context:
             writer = ArchiveWriter(
                 Cutter(cutter.identity(self.plan.average), self.plan.seed),
                 self.plan.key,
