@@ -46,13 +46,14 @@ def _refuse_fleet(context: BackupContext, backup_id: str, command: str) -> None:
         raise UsageError(what, unchanged="Nothing was changed.", hint=hint)
 
 
-def read_members(context: BackupContext, fleet: Fleet, *, host: str) -> Given:
+def read_members(context: BackupContext, fleet: Fleet, *, host: str, others: bool) -> Given:
     """Read the parts of a fleet backup that a restore on ``host`` can use.
 
-    These are the trees of ``host``, and the databases of all hosts. The notes say which parts are missing,
-    and on which hosts the fleet backup has not been restored. Raises ``UsageError`` if no part concerns
-    ``host``, ``IntegrityError`` if a manifest is damaged or is not one of this fleet backup, and
-    ``StorageError``.
+    These are the trees of ``host``, and the databases of all hosts. The notes say which parts are missing
+    and, with ``others``, on which other hosts the fleet backup is still to be restored.
+
+    Raises ``UsageError`` if no part concerns ``host``, ``IntegrityError`` if a manifest is damaged or is not
+    one of this fleet backup, and ``StorageError``.
     """
     record, notes = fleet.record, list[str]()
     if fleet.untrusted:
@@ -80,7 +81,8 @@ def read_members(context: BackupContext, fleet: Fleet, *, host: str) -> Given:
             hint=f"It has stored parts of {hosts}. On a machine that replaces one of them, set"
             " IGNY8_BACKUP['HOST'] to its name, or give --from-host.",
         )
-    notes += _other_hosts(context, record, host)
+    if others:
+        notes += _other_hosts(context, record, host)
     return Given(id=record.id, manifests=tuple(manifests), fleet=True, notes=tuple(notes))
 
 

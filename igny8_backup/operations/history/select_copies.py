@@ -21,12 +21,15 @@ NOTES = 5
 """The largest number of notes on unreadable backups."""
 
 
-def read_given(context: BackupContext, backup_id: str, *, from_host: str = "") -> Given | None:
+def read_given(
+    context: BackupContext, backup_id: str, *, from_host: str = "", other_hosts: bool = False
+) -> Given | None:
     """Read the manifest of the backup that the user named; ``None`` if ``backup_id`` is empty.
 
     If ``backup_id`` is that of a fleet backup, the manifests of its parts are read: the files of this host,
-    or of ``from_host`` if given, and the databases of any host. Raises ``UsageError`` if the id is unknown,
-    ``IntegrityError`` if a manifest is damaged.
+    or of ``from_host`` if given, and the databases of any host. With ``other_hosts``, its notes say where
+    else the fleet backup is to be restored. Raises ``UsageError`` if the id is unknown, ``IntegrityError`` if
+    a manifest is damaged.
     """
     if not backup_id:
         return None
@@ -34,7 +37,8 @@ def read_given(context: BackupContext, backup_id: str, *, from_host: str = "") -
         return Given.one(read_current(context, backup_id))
     except UsageError:
         if fleet := find_fleet(context, backup_id):
-            return read_members(context, fleet, host=from_host or context.config.host)
+            host = from_host or context.config.host
+            return read_members(context, fleet, host=host, others=other_hosts)
         raise
 
 

@@ -102,7 +102,7 @@ def plan_in_place(context: BackupContext, request: InPlaceRequest) -> InPlacePla
     Raises the errors of ``plan_restore``. Also raises ``UsageError`` unless the request chooses exactly one
     database, which must exist and be a PostgreSQL database.
     """
-    given = read_given(context, request.backup_id, from_host=request.from_host)
+    given = read_given(context, request.backup_id, from_host=request.from_host, other_hosts=True)
     aliases, _ = select_parts(context.config, DB if request.only == ALL else request.only, given)
     if len(aliases) != 1:
         chosen = f"{', '.join(aliases)} are chosen" if aliases else f"--only {request.only} chooses none"

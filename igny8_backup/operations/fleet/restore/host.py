@@ -155,6 +155,7 @@ class _Part:
             identity_file=self._request.identity_file,
             workers=self._policy,
             migrate=record.migrate,
+            in_fleet=True,
         )
         try:
             session = RestoreSession(context)

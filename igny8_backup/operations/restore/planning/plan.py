@@ -28,7 +28,8 @@ class RestoreRequest(BaseRequest):
     ``assume_space``: free bytes on the volume of the database server; None to use the setting.
     ``ignore_space``: restore although an estimate says that the space does not suffice. ``migrate``: run the
     migrations of the code before the swap. ``sanitize``: run the project's sanitizers. ``allow_set_id``:
-    restore set-user-ID and set-group-ID bits and file capabilities.
+    restore set-user-ID and set-group-ID bits and file capabilities. ``in_fleet``: the other hosts of the
+    fleet backup are restored at the same time, so the plan does not mention them.
     """
 
     workers: WorkersPolicy = WorkersPolicy()
@@ -37,6 +38,7 @@ class RestoreRequest(BaseRequest):
     migrate: bool = True
     sanitize: bool = False
     allow_set_id: bool = False
+    in_fleet: bool = False
     overrides: RestoreOverrides = RestoreOverrides()
 
 

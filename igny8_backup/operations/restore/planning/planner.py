@@ -139,7 +139,9 @@ class _Findings:
 
 def _select(context: BackupContext, request: RestoreRequest, findings: _Findings) -> Selection:
     """Choose the backup of each database and tree. Raises ``UsageError`` if there is nothing to restore."""
-    given = read_given(context, request.backup_id, from_host=request.from_host)
+    given = read_given(
+        context, request.backup_id, from_host=request.from_host, other_hosts=not request.in_fleet
+    )
     findings.fleet = given.id if given and given.fleet else ""
     aliases, trees = select_parts(context.config, request.only, given)
     selected = select_copies(context, given, databases=aliases, trees=trees, from_host=request.from_host)

@@ -6,10 +6,12 @@ import pytest
 
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.documents.fleet_restore import UNDO
+from igny8_backup.operations.fleet.restore.coordinate import coordinating
 from igny8_backup.operations.fleet.restore.host import run_host_restore
 from igny8_backup.operations.fleet.restore.host_request import HostRequest
 from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.run import RestoreSession
+from tests.operations.fleet.conftest import NAMES
 from tests.operations.fleet.restore.live import DEFACED, GOOD, POLICY, LiveFleet
 
 
@@ -81,3 +83,11 @@ def test_undo_for_a_renamed_host_says_how_to_undo_by_hand(live: LiveFleet) -> No
     with pytest.raises(UsageError, match="run undo_restore on each host, without --fleet"):
         live.run(UNDO)
     assert live.pages() == GOOD
+
+
+def test_plans_of_a_fleet_restore_send_nobody_to_the_other_hosts(live: LiveFleet) -> None:
+    by_hand(live, "web-2")
+    with coordinating(live.context(), live.request(), live.send) as coordinator:
+        plan = coordinator.plan()
+    assert [host.host for host in plan.hosts] == list(NAMES) and not plan.blockers
+    assert not [note for host in plan.hosts for note in host.notes if "fleet backup" in note]
