@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -49,8 +50,11 @@ def simulate(where: str, size: int) -> None:
     for process in workers:
         process.start()
     from igny8_backup.operations.context import open_context
-    from igny8_backup.operations.fleet.coordinate import run_fleet
+    from igny8_backup.operations.fleet import coordinate
     from igny8_backup.operations.fleet.request import FleetRequest
+
+    # A real host begins within seconds. Here its task waits until one of a few processes is free.
+    coordinate.SEND_AGAIN = timedelta(hours=6)
 
     sent = 0
 
@@ -64,7 +68,7 @@ def simulate(where: str, size: int) -> None:
         count_requests(context.store)
         begun = time.perf_counter()
         with _watching(os.getpid(), peak):
-            result = run_fleet(context, FleetRequest(), send)
+            result = coordinate.run_fleet(context, FleetRequest(start_within=timedelta(hours=6)), send)
         wall = time.perf_counter() - begun
         record = context.store.size(f"fleets/{result.record.id}/fleet.json")
     for _ in workers:
@@ -146,7 +150,7 @@ def _work(folder: Path, names: list[str], tasks: Any, answers: Any) -> None:
                 sites={host: context.config.sites[host]},
                 state_dir=folder / "states" / host,
             )
-            config.state_dir.mkdir(parents=True)
+            config.state_dir.mkdir(parents=True, exist_ok=True)
             REQUESTS.clear()
             count_requests(context.store)
             request = PartRequest(fleet=arguments["fleet"], host=host, trees=tuple(arguments["trees"]))

@@ -12,6 +12,7 @@ from igny8_backup.chunks.locations import PACK_BYTES
 from igny8_backup.chunks.reader import KEPT_BYTES
 from igny8_backup.chunks.writer import WINDOW
 from igny8_backup.formats.lists import BLOCK_BYTES
+from igny8_backup.operations.backup.chunked.attempt import STORED_BEHIND
 from igny8_backup.operations.backup.trees.large_files import SHARE_OF_WINDOW
 from igny8_backup.operations.read.dump import kept_bytes_of
 from igny8_backup.operations.read.tree_packs import KEPT_BYTES_OF_TREE
@@ -54,9 +55,8 @@ RUNS = {
     "a dump in chunks": COMMAND
     + PG_DUMP
     + CHUNKS
-    + PACK_BYTES
-    + compressor(2, JOB)
-    - SERIAL_COMPRESSOR
+    + STORED_BEHIND * PACK_BYTES
+    + (STORED_BEHIND - 1) * (CHUNKS - PACK_BYTES)
     + WINDOW,
     "dumps in chunks": COMMAND + MOST_CHUNKED_STREAMS * (PG_DUMP + CHUNKS) + WINDOW,
     "the restore of a tree": COMMAND + READERS * (WORKER + SLOTS + DECODED),

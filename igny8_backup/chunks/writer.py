@@ -23,8 +23,6 @@ WINDOW = 16 << 20
 PACKS_LIMIT = 32
 """The chunks that begin in one window of an archive lie in at most this many packs. A reader has memory for
 ranges of a few packs only, so without a limit it would have to decode the same packs again and again."""
-STORED_BEHIND = 2
-"""So many packs are stored at the same time, while the next one is filled."""
 _NEW_PACKS = 8  # two packs in a row hold more than one can, and the last chunk of a window may be one pack
 _OLD_PACKS = PACKS_LIMIT - _NEW_PACKS
 _OLD_RUNS = RUNS_LIMIT // 2
@@ -39,8 +37,9 @@ class ArchiveWriter:
     ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``new_name``
     returns the name of a new pack. ``store`` stores a new pack under its name. ``record`` is called with the
     digest and the location of each chunk, in order. ``writers`` archives are written at the same time: the
-    memory for a window is divided among them, and so is the number of packs in a window. If there is one
-    only, ``store`` is called in another thread, one pack at a time, while the next pack is filled.
+    memory for a window is divided among them, and so is the number of packs in a window. ``behind`` is how
+    many packs are stored at the same time, by threads, while the next pack is filled; with 0, ``store`` is
+    called in the thread of the caller.
     """
 
     def __init__(
@@ -53,6 +52,7 @@ class ArchiveWriter:
         store: Callable[[str, Blocks], object],
         record: Callable[[bytes, Location], object],
         writers: int = 1,
+        behind: int = 0,
     ) -> None:
         self._cutter = cutter
         self._key = key
@@ -65,7 +65,6 @@ class ArchiveWriter:
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
         # For all packs in turn. A page is allocated when it is used.
-        behind = STORED_BEHIND if writers == 1 else 0
         self._packs = deque(memoryview(mmap(-1, PACK_BYTES)) for _ in range(behind + 1))
         self._behind = Behind(behind) if behind else None
         self._used = 0

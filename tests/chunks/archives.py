@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
@@ -42,11 +42,16 @@ def cut(data: bytes, sizes: Iterable[int] = (), *, seed: int = SEED) -> list[byt
 
 @dataclass
 class Packs:
-    """Packs in memory, by key, and where they hold which chunks. ``decoded`` are those that were read."""
+    """Packs in memory, by key, and where they hold which chunks. ``decoded`` are those that were read.
+
+    ``behind`` is that of the writer. ``slow`` is called while a pack is stored.
+    """
 
     stored: dict[str, bytes] = field(default_factory=dict)
     known: dict[bytes, Location] = field(default_factory=dict)
     decoded: list[str] = field(default_factory=list)
+    behind: int = 0
+    slow: Callable[[], object] = field(default=lambda: None)
 
     def write(self, archive: bytes, run: str, *, refer: bool = True) -> Index:
         """Store an archive in packs named after ``run``; with ``refer``, only the chunks not known yet."""
@@ -58,6 +63,7 @@ class Packs:
 
         def store(key: str, blocks: Blocks) -> None:
             assert key not in self.stored
+            self.slow()
             self.stored[key] = b"".join(blocks)
 
         writer = ArchiveWriter(
@@ -67,6 +73,7 @@ class Packs:
             new_name=lambda: f"{run}-{next(numbers):04d}",
             store=store,
             record=written.setdefault,
+            behind=self.behind,
         )
         index = writer.write(in_blocks(archive, [1 << 20] * 1000))
         self.known |= written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -29,6 +30,26 @@ def test_first_archive_needs_packs_of_the_limit_only() -> None:
     assert max(packs.sizes.values()) <= PACK_BYTES
     assert len(index.runs) == len(packs.stored) == 3
     assert packs.decoded == ["a-0001", "a-0002", "a-0003"]
+
+
+@pytest.mark.parametrize("behind", [1, 2, 3])
+def test_packs_stored_behind_the_reader_are_those_that_were_filled(behind: int) -> None:
+    """While a pack is stored, the next one is filled: never in the memory of the first."""
+    archive, packs = noise(60 << 20), Packs(behind=behind, slow=lambda: time.sleep(0.02))
+    index = packs.write(archive, "a")
+    assert packs.read(index) == archive
+    assert sum(packs.sizes.values()) == len(archive)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2])
+def test_pack_that_cannot_be_stored_ends_the_archive(behind: int) -> None:
+    def fail() -> None:
+        raise ValueError("the storage is full")
+
+    packs = Packs(behind=behind, slow=fail)
+    with pytest.raises(ValueError, match="the storage is full"):
+        packs.write(noise(40 << 20), "a")
+    assert not packs.stored
 
 
 def test_unchanged_archive_stores_nothing() -> None:

@@ -36,6 +36,9 @@ from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 
+STORED_BEHIND = 2
+"""So many packs of the only archive of a dump are stored at the same time, while the next one is filled."""
+
 
 class Attempt:
     """Stores one dump as ``plan`` says, as a backup with the id ``backup_id``. Use it as a context manager.
@@ -95,7 +98,8 @@ class Attempt:
         return indexes, tuple(sorted((found[name] for name in needed), key=lambda pack: pack.key))
 
     def _write_archive(self, blocks: Blocks, writers: int, guard: Guard) -> Index:
-        # The thread that stores packs is not the one that stores the heartbeat of the run.
+        # Archives that are stored side by side keep the processors busy, and share the memory.
+        behind = 0 if writers > 1 else STORED_BEHIND if self._context.store.parallel_streams else 1
         with context_for_thread(self._context) as context:
             writer = ArchiveWriter(
                 Cutter(cutter.identity(self.plan.average), self.plan.seed),
@@ -105,6 +109,7 @@ class Attempt:
                 store=partial(self._store, context),
                 record=self._record,
                 writers=writers,
+                behind=behind,
             )
             return writer.write(guard(blocks))
 

@@ -217,15 +217,16 @@ def test_forged_index_is_refused(machine: Host) -> None:
         b"".join(open_dump(machine.context, forged, []))
 
 
+@pytest.mark.parametrize("number", [1, 2])
 def test_archives_are_stored_over_one_connection_each(
-    context: BackupContext, settings: Any, tmp_path: Path
+    context: BackupContext, settings: Any, tmp_path: Path, number: int
 ) -> None:
     """Many clients, such as that of SFTP, do not allow two threads to use one connection."""
     machine = Host(context)
     options = {"location": str(tmp_path / "storage")}
     backend = "tests.operations.storages.OneThreadOnly"
     settings.STORAGES = {**settings.STORAGES, "dbbackup": {"BACKEND": backend, "OPTIONS": options}}
-    archives = [os.urandom(24 << 20), os.urandom(24 << 20)]
+    archives = [os.urandom(24 << 20) for _ in range(number)]
     with open_context() as found:
         machine.context = by_clock(replace(found, config=machine.context.config), machine.clock)
         machine.dump(archives[0], data=archives[1:])
