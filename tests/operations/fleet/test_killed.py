@@ -225,3 +225,24 @@ def test_host_killed_is_a_failed_part_unless_it_had_not_begun(served: FleetInPro
     for manifest in manifests:
         assert_verified(served, manifest.id)
     assert_next_run_works(served)
+
+
+def test_host_killed_makes_its_part_when_the_task_is_delivered_again(fleet: FleetInProcess) -> None:
+    killed: list[int] = []
+
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        def work() -> None:
+            Moment("put", "manifest.json").kills(fleet.base.store)
+            fleet.work("web-2", arguments)
+
+        if arguments["host"] == "web-2":
+            killed.append(exit_of_child(work))
+            fleet.clock.ahead += timedelta(seconds=1)
+        fleet.send(name, arguments, **options)  # a late acknowledgement: the broker delivers the task again
+
+    record = run_fleet(fleet.context("admin"), FleetRequest(), send).record
+    assert (killed, record.outcome) == ([-signal.SIGKILL], COMPLETE)
+    backups = {part.backup_id for part in record.parts}
+    assert {manifest.id for manifest in fleet.base.catalog.manifests()} == backups
+    outcomes = [run.outcome for run in fleet.base.catalog.runs()]
+    assert sorted(outcomes) == [*[COMPLETE] * len(NAMES), RUNNING]
