@@ -208,7 +208,12 @@ def outputs() -> dict[str, Any]:
             "stopped": list[str],
             "purged": int | None,
         },
-        "restore_all-fleet": {"fleet_restore": FleetRestore, "hosts": list[HostRestore], "resumed": bool},
+        "restore_all-fleet": {
+            "fleet_restore": FleetRestore,
+            "hosts": list[HostRestore],
+            "resumed": bool,
+            "stopped": list[str],
+        },
         "restore_all-fleet-plan": {"fleet_restore": FleetRestore, "hosts": list[HostRestore], **plan},
         "restore_all-join": {"host": HostRestore},
         "restore_all-in-place": fields_of(InPlaceResult),

@@ -187,7 +187,8 @@ def _plan_as_json(plan: FleetRestorePlan) -> dict[str, Any]:
 def _show(command: BackupCommand, result: FleetRestoreResult) -> int:
     """Show what has become live on each host. Raises ``UnfinishedError`` if a host has not swapped."""
     record = result.record
-    command.show_json({"fleet_restore": record, "hosts": result.hosts, "resumed": result.resumed})
+    as_json = {"hosts": result.hosts, "resumed": result.resumed, "stopped": result.stopped}
+    command.show_json({"fleet_restore": record, **as_json})
     if result.resumed:
         command.say("An earlier fleet restore was completed. Run the command again for another one.")
     command.say(*(f"  {line}" for host in result.hosts for line in _host_lines(host)))

@@ -100,13 +100,23 @@ def ensure_workers_stopped(
         if found.others:
             what = f"{_listed(found.others)}, which --stop-workers cannot stop."
             raise RefusedError(what, unchanged="Nothing live was changed.", hint=_OTHERS_HINT)
-        stopped = stop_workers(seconds=policy.seconds, apart_from=fleet_queues(context.config))
-        if stopped:
-            context.progress.note(f"Stopped these Celery workers: {', '.join(stopped)}.")
-        return stopped
+        return stop_celery_workers(context, policy)
     if found.names:
         raise RefusedError(f"{_listed(found.names)}.", unchanged="Nothing live was changed.", hint=_HINT)
     return ()
+
+
+def stop_celery_workers(context: BackupContext, policy: WorkersPolicy) -> tuple[str, ...]:
+    """Stop the Celery workers if ``policy`` says so; return their names.
+
+    Raises the errors of ``stop_workers``.
+    """
+    if policy.mode != STOP:
+        return ()
+    stopped = stop_workers(seconds=policy.seconds, apart_from=fleet_queues(context.config))
+    if stopped:
+        context.progress.note(f"Stopped these Celery workers: {', '.join(stopped)}.")
+    return stopped
 
 
 def purge(policy: WorkersPolicy, workers: Workers) -> tuple[int | None, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from igny8_backup.operations.fleet.request import Sender
 from igny8_backup.operations.fleet.restore.follow import Hosts
 from igny8_backup.operations.fleet.restore.recorder import Recorder
 from igny8_backup.operations.fleet.restore.request import FleetRestorePlan, FleetRestoreResult
+from igny8_backup.operations.restore.workers import WorkersPolicy, stop_celery_workers
 
 NOTHING = "Nothing live was changed on any host."
 
@@ -50,6 +51,7 @@ class Coordinator:
         self._end_within = end_within
         self._notes = notes
         self._decided = recorder.document.decided
+        self._stopped: tuple[str, ...] = ()
         self.hosts = Hosts(context, recorder.document, send)
 
     @property
@@ -85,10 +87,15 @@ class Coordinator:
         """Let all hosts prepare, decide when all are ready, and wait until all have swapped.
 
         Raises ``RefusedError`` for a plan with blockers, and ``BackupError`` if a host fails before the
-        decision: then nothing live has changed on any host. Raises ``UnfinishedError`` if it is not known
+        decision: then nothing live has changed on any host. Workers are stopped first, if the request says
+        so. Raises ``UnfinishedError`` if it is not known
         whether the decision was stored.
         """
         plan.require_feasible()
+        # Once for all hosts: a worker that another host stops at the same time looks busy, because it is
+        # silent.
+        policy = WorkersPolicy(mode=self.record.workers, seconds=self.record.stop_seconds)
+        self._stopped = stop_celery_workers(self._context, policy)
         if self.record.action == RESTORE:
             self._prepare()
         self._decide()
@@ -118,12 +125,16 @@ class Coordinator:
         else:
             self._recorder.write(finished=self._context.clock())
         problems += [_sentence(host) for host in self.hosts.all() if host.ended and host.state != SWAPPED]
-        return FleetRestoreResult(record=self.record, hosts=self.hosts.all(), problems=tuple(problems))
+        return FleetRestoreResult(
+            record=self.record, hosts=self.hosts.all(), problems=tuple(problems), stopped_first=self._stopped
+        )
 
     def cancel(self) -> None:
         """Cancel the fleet restore unless it was decided. A storage error is only noted."""
         if self._decided or self.record.ended:
             return
+        if self._stopped:
+            self._context.progress.note("Workers were stopped and nothing was restored: start them again.")
         try:
             self._recorder.write(phase=CANCELLED, finished=self._context.clock())
         except BackupError as error:

@@ -69,12 +69,16 @@ class FleetRestorePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetRestoreResult:
-    """The result of a fleet restore or its undo. ``resumed``: this run has only completed an earlier one."""
+    """The result of a fleet restore or its undo. ``resumed``: this run has only completed an earlier one.
+
+    ``stopped_first`` are the names of the Celery workers that the coordinator has stopped for all hosts.
+    """
 
     record: FleetRestore
     hosts: tuple[HostRestore, ...]
     problems: tuple[str, ...] = ()
     resumed: bool = False
+    stopped_first: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -86,5 +90,6 @@ class FleetRestoreResult:
 
     @property
     def stopped(self) -> tuple[str, ...]:
-        """The names of the Celery workers that hosts have stopped."""
-        return tuple(dict.fromkeys(name for host in self.hosts for name in host.stopped))
+        """The names of the Celery workers that the coordinator and the hosts have stopped."""
+        on_hosts = [name for host in self.hosts for name in host.stopped]
+        return tuple(dict.fromkeys((*self.stopped_first, *on_hosts)))
