@@ -23,9 +23,13 @@ from igny8_backup.store import MissingObjectError, Store
 
 
 class CoordinatorLock(StorageLock):
-    """The lock of a fleet backup, as its coordinator holds it. ``left``: closing it leaves the claim."""
+    """The lock of a fleet backup, as its coordinator holds it.
+
+    ``left``: closing it leaves the claim. ``unneeded``: no host holds it, so an exception removes the claim.
+    """
 
     left = False
+    unneeded = False
 
     def close(self) -> None:
         """Stop renewing the claim. Remove it, unless it is left to the hosts."""
@@ -53,8 +57,8 @@ def coordinator_lock(
 ) -> Iterator[CoordinatorLock]:
     """Lock ``store`` for the fleet backup ``fleet`` until the block ends. ``host`` is the coordinator's.
 
-    If an exception ends the block, the claim stays until it expires, because hosts may be making their parts.
-    :func:`leave_to_hosts` has the same effect.
+    If an exception ends the block, the claim stays until it expires, because hosts may be making their parts:
+    except after :func:`release_when_stopped`. :func:`leave_to_hosts` leaves the claim, too.
     Raises :class:`LockedError` if another run holds the lock, and ``StorageError``.
     """
     key, claim, folder = keys.lock_key(fleet), _claim(fleet, host), store.local_path()
@@ -66,7 +70,10 @@ def coordinator_lock(
     try:
         yield lock
     except BaseException:
-        lock.stop_renewing()
+        if lock.unneeded:
+            lock.close()
+        else:
+            lock.stop_renewing()
         raise
     lock.close()
 
@@ -76,6 +83,13 @@ def leave_to_hosts(locks: Iterable[HeldLock]) -> None:
     for lock in locks:
         if isinstance(lock, CoordinatorLock):
             lock.left = True
+
+
+def release_when_stopped(locks: Iterable[HeldLock]) -> None:
+    """Let the claim of a coordinator that is being stopped be removed, because no host needs it."""
+    for lock in locks:
+        if isinstance(lock, CoordinatorLock):
+            lock.unneeded = True
 
 
 @contextmanager

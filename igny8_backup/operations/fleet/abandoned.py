@@ -49,6 +49,28 @@ def complete_abandoned(context: BackupContext, signing_key: SigningKey | None) -
     return completed
 
 
+def complete_stopped(context: BackupContext, record: FleetRecord, signing_key: SigningKey | None) -> bool:
+    """Complete the record of a coordinator that is being stopped, unless a host is making its part.
+
+    Parts that no host has begun are failed. A task that arrives later does nothing. Returns whether the
+    record was completed. A storage error is only noted.
+    """
+    try:
+        runs = PartRuns(context, record.id)
+        runs.refresh()
+        parts = tuple(_settled(runs, part) for part in record.parts)
+        if any(part.state == RUNNING for part in parts):
+            return False
+        done = FleetRecorder(context, replace(record, parts=parts), signing_key).finish()
+    except StorageError as error:
+        context.progress.note(f"The record of this fleet backup could not be completed. {error}")
+        return False
+    context.progress.note(
+        f"The fleet backup {done.id} was stopped: {done.outcome}. The parts that hosts have stored are kept."
+    )
+    return True
+
+
 def _settled(runs: PartRuns, part: FleetPart) -> FleetPart:
     """Return ``part`` with the result that its host has recorded; ``running`` if the host still works."""
     settled = runs.settle(part)

@@ -23,9 +23,9 @@ from igny8_backup.formats.documents.fleet import (
     part_task,
 )
 from igny8_backup.formats.manifest import FAILED
-from igny8_backup.locks.fleet import leave_to_hosts
+from igny8_backup.locks.fleet import leave_to_hosts, release_when_stopped
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.fleet.abandoned import complete_abandoned
+from igny8_backup.operations.fleet.abandoned import complete_abandoned, complete_stopped
 from igny8_backup.operations.fleet.part_runs import PartRuns
 from igny8_backup.operations.fleet.record import FleetRecorder, find_earlier
 from igny8_backup.operations.fleet.request import FleetRequest, FleetResult, Sender
@@ -77,11 +77,17 @@ def run_fleet(context: BackupContext, request: FleetRequest, send: Sender) -> Fl
         coordinator = _Coordinator(context, request, recorder, send, now)
         try:
             coordinator.run()
-        except BaseException:
-            context.progress.note(
-                f"The coordinator of the fleet backup {record.id} was stopped. Hosts complete the parts that"
-                " they have begun. The next backup_fleet completes the record."
-            )
+        except BaseException as error:
+            # A task that is delivered again begins anew, so its record must not be completed.
+            by_hand = isinstance(error, KeyboardInterrupt) and not request.task_id
+            if by_hand and complete_stopped(context, recorder.record, signing_key):
+                release_when_stopped(locks)
+            else:
+                context.progress.note(
+                    f"The coordinator of the fleet backup {record.id} was stopped. Hosts complete the parts"
+                    " that they have begun. The next backup_fleet completes the record. It can begin five"
+                    " minutes after the last host has ended."
+                )
             raise
         for lock in locks:
             lock.check(unchanged="The parts that the hosts have stored are kept.")

@@ -207,6 +207,39 @@ def test_host_completes_its_part_after_the_coordinator_was_killed(fleet: FleetIn
     assert [item.key for item in fleet.base.store.list(keys.LOCKS)] == [keys.lock_key(asked["fleet"])]
 
 
+def test_coordinator_stopped_by_ctrl_c_releases_the_lock_if_no_host_is_at_work(
+    fleet: FleetInProcess,
+) -> None:
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        if arguments["host"] == "web-3":
+            raise KeyboardInterrupt
+        fleet.send(name, arguments, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_fleet(fleet.context("admin"), FleetRequest(), send)
+    (stopped,) = read_fleets(fleet.base.store, fleet.base.config.trust)
+    assert stopped.record.finished
+    assert states(fleet, stopped.record.id) == {"web-1": COMPLETE, "web-2": COMPLETE, "web-3": FAILED}
+    assert f"The fleet backup {stopped.record.id} was stopped: incomplete." in notes(fleet)
+    fleet.clock.ahead += timedelta(seconds=1)
+    assert fleet.run().complete
+
+
+def test_coordinator_stopped_by_ctrl_c_leaves_the_lock_to_a_host_at_work(fleet: FleetInProcess) -> None:
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        own, now = fleet.context("web-3"), fleet.clock()
+        request = BackupRequest(trees=("web-3",), fleet=arguments["fleet"], task_id=options["task_id"])
+        RunRecorder(own, request, keys.make_id(now, "abcdef"), now, ()).claim_id()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_fleet(fleet.context("admin"), FleetRequest(hosts=("web-3",)), send)
+    (stopped,) = read_fleets(fleet.base.store, fleet.base.config.trust)
+    assert stopped.record.outcome == RUNNING
+    with pytest.raises(LockedError, match=f"the fleet backup {stopped.record.id}"):
+        fleet.run()
+
+
 def test_second_delivery_of_the_coordinator_does_nothing(fleet: FleetInProcess) -> None:
     request = FleetRequest(task_id="a task")
     first = fleet.run(request)
