@@ -9,14 +9,23 @@ from igny8_backup.catalog.signatures import judge_document
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.fleet import FleetPart
-from igny8_backup.formats.documents.run_record import HEARTBEAT, SCHEMA, RunRecord
-from igny8_backup.formats.manifest import FAILED, INCOMPLETE, RUNNING
+from igny8_backup.formats.documents.run_record import HEARTBEAT, SCHEMA, YIELDED, RunRecord
+from igny8_backup.formats.manifest import FAILED, INCOMPLETE, LOCKED, RUNNING, STOPPED
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.signing.trust import FLEET
 from igny8_backup.store import MissingObjectError
 
 SILENT = 5 * HEARTBEAT
 """A host whose record has not changed for this long counts as stopped."""
+
+_NOTHING_DONE = {
+    LOCKED: "another run on the host did not end in time",
+    STOPPED: "the run was stopped",
+    # Files may have been read since its snapshot, so a later dump does not belong to this fleet backup.
+    YIELDED: "its dump ended for a session that waited for a table (YIELD_AFTER); a backup that the host"
+    " makes later is kept, but is no part of this fleet backup",
+}
+"""Why a run has backed up nothing, by its outcome."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ class PartRuns:
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
         reason = f"failed: {failed}" if failed else ""
         if not run.stored_manifest:
-            return replace(part, state=FAILED, reason=reason or f"the run ended as {run.outcome}")
+            why = _NOTHING_DONE.get(run.outcome, f"the run ended as {run.outcome}")
+            return replace(part, state=FAILED, reason=reason or why)
         if run.outcome == INCOMPLETE:
             reason = reason or "some files could not be read"
         return replace(part, state=run.outcome, manifest_sha256=run.manifest_sha256, reason=reason)

@@ -13,6 +13,7 @@ import pytest
 from igny8_backup.errors import LockedError
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.fleet import FleetPart
+from igny8_backup.formats.documents.run_record import YIELDED
 from igny8_backup.formats.manifest import COMPLETE, FAILED, RUNNING
 from igny8_backup.locks import storage
 from igny8_backup.operations.backup.request import BackupRequest
@@ -151,3 +152,15 @@ def test_host_is_not_given_up_for_a_time_in_which_it_could_not_report(fleet: Fle
         fleet.clock.ahead += timedelta(minutes=1)
         runs.refresh()
     assert runs.settle(part).state == FAILED
+
+
+def test_part_whose_dump_yields_is_a_failed_part(fleet: FleetInProcess) -> None:
+    def send(name: str, arguments: Mapping[str, Any], **options: Any) -> None:
+        request = BackupRequest(trees=("web-2",), fleet=arguments["fleet"], task_id=options["task_id"])
+        now = fleet.clock()
+        recorder = RunRecorder(fleet.context("web-2"), request, keys.make_id(now, "abcdef"), now, ())
+        recorder.claim_id()
+        recorder.finish(YIELDED, {})
+
+    (part,) = run_fleet(fleet.context("admin"), FleetRequest(hosts=("web-2",)), send).record.parts
+    assert part.state == FAILED and part.reason.startswith("its dump ended for a session that waited")
