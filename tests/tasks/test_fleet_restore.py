@@ -186,7 +186,8 @@ def test_host_joins_a_fleet_restore_by_hand(restored: Restored) -> None:
         out, errors = coordinator.communicate(timeout=SECONDS)
     assert joined.returncode == 0, joined.stderr
     assert coordinator.returncode == 0, errors
-    assert f"Run on the host web-2: python manage.py restore_all --join {record['id']}" in errors
+    line = f"Run on the host web-2: python manage.py restore_all --join {record['id']} --identity FILE"
+    assert line in errors
     assert f"The part of web-2 in the fleet restore {record['id']}: swapped." in joined.stdout
     assert restored.state() == restored.good
 

@@ -105,7 +105,7 @@ class PartRuns:
             last = f"{run.heartbeat:%Y-%m-%d %H:%M:%S} UTC"
             return replace(part, state=FAILED, reason=f"the host has stopped reporting, last at {last}")
         failed = ", ".join(f"{name} ({kind})" for name, kind in run.errors.items())
-        reason = f"failed: {failed}" if failed else ""
+        reason = f"{failed}; the log of its worker says why" if failed else ""
         if not run.stored_manifest:
             why = _NOTHING_DONE.get(run.outcome, f"the run ended as {run.outcome}")
             return replace(part, state=FAILED, reason=reason or why)

@@ -105,7 +105,7 @@ def test_part_that_fails_names_its_error(fleet: FleetInProcess) -> None:
     (fleet.folder / "web-3").rmdir()
     result = fleet.run()
     (missing,) = result.record.missing()
-    assert (missing.host, missing.reason) == ("web-3", "failed: web-3 (FilesError)")
+    assert (missing.host, missing.reason) == ("web-3", "web-3 (FilesError); the log of its worker says why")
 
 
 def test_host_whose_settings_lack_the_tree_is_a_failed_part_at_once(fleet: FleetInProcess) -> None:
@@ -118,7 +118,9 @@ def test_host_whose_settings_lack_the_tree_is_a_failed_part_at_once(fleet: Fleet
             fleet.send(name, arguments, **options)
 
     result = run_fleet(fleet.context("admin"), FleetRequest(), send)
-    assert [part.reason for part in result.record.missing()] == ["failed: run (UsageError)"]
+    assert [part.reason for part in result.record.missing()] == [
+        "run (UsageError); the log of its worker says why"
+    ]
 
 
 def test_killed_host_is_a_failed_part_after_its_heartbeat_has_stopped(fleet: FleetInProcess) -> None:

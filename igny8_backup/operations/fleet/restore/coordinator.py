@@ -62,9 +62,12 @@ class Coordinator:
         """Ask every host for its plan. A host that does not answer in time is a blocker."""
         self._recorder.write()
         for name in self.record.by_hand:
-            command = "undo_restore" if self.record.action != RESTORE else "restore_all"
+            command, key = "undo_restore", ""
+            if self.record.action == RESTORE:
+                # An encrypted backup needs it, and a host that refuses for want of it ends the restore.
+                command, key = "restore_all", " --identity FILE (if the backup is encrypted)"
             self._context.progress.note(
-                f"Run on the host {name}: python manage.py {command} --join {self.record.id}"
+                f"Run on the host {name}: python manage.py {command} --join {self.record.id}{key}"
             )
         silent: list[str] = []
 
