@@ -134,6 +134,21 @@ def _set_up(folder: Path, names: list[str]) -> None:
     }
 
 
+def _settings_of(folder: Path, host: str) -> Any:
+    """Return a context manager that makes the settings those of ``host``, which has one tree."""
+    from django.conf import settings
+    from django.test import override_settings
+
+    (folder / "states" / host).mkdir(parents=True, exist_ok=True)
+    own = {
+        "HOST": host,
+        "SITES": {host: folder / "trees" / host},
+        "HOSTS": {host: {"queue": f"backup-{host}", "sites": [host]}},
+        "STATE_DIR": folder / "states" / host,
+    }
+    return override_settings(IGNY8_BACKUP={**settings.IGNY8_BACKUP, **own})
+
+
 def _work(folder: Path, names: list[str], tasks: Any, answers: Any) -> None:
     """Do tasks of any host, as its worker would; then answer with the number of requests."""
     _set_up(folder, names)
@@ -143,18 +158,11 @@ def _work(folder: Path, names: list[str], tasks: Any, answers: Any) -> None:
     asked: Counter[str] = Counter()
     while (arguments := tasks.get()) is not None:
         host = arguments["host"]
-        with open_context(writing=True) as context:
-            config = replace(
-                context.config,
-                host=host,
-                sites={host: context.config.sites[host]},
-                state_dir=folder / "states" / host,
-            )
-            config.state_dir.mkdir(parents=True, exist_ok=True)
+        with _settings_of(folder, host), open_context(writing=True) as context:
             REQUESTS.clear()
             count_requests(context.store)
             request = PartRequest(fleet=arguments["fleet"], host=host, trees=tuple(arguments["trees"]))
-            run_part(replace(context, config=config, own_store=context.store), request)
+            run_part(replace(context, own_store=context.store), request)
             asked.update(REQUESTS)
     answers.put(sum(asked.values()))
 

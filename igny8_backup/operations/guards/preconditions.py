@@ -7,7 +7,7 @@ raises an error for the first problem.
 from __future__ import annotations
 
 import os
-from itertools import permutations
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +153,19 @@ def folder_problems(config: Config) -> list[Problem]:
     In a tree, a restore would replace these two folders. In a served folder, their files would be public.
     """
     trees = {name: _real(path) for name, path in {**config.sites, **config.logs}.items()}
+    names: defaultdict[Path, list[str]] = defaultdict(list)
+    for name, path in trees.items():
+        names[path].append(name)
     found = [
         make_problem(
             "E024",
-            f"The tree {inner!r} ({trees[inner]}) lies inside the tree {outer!r} ({trees[outer]}).",
+            f"The tree {inner!r} ({path}) lies inside the tree {outer!r} ({trees[outer]}).",
             "Back up only the outer tree, or move the inner one out of it.",
         )
-        for inner, outer in permutations(trees, 2)
-        if trees[inner].is_relative_to(trees[outer]) and (inner > outer or trees[inner] != trees[outer])
+        for inner, path in trees.items()
+        for above in (path, *path.parents)
+        for outer in names.get(above, ())
+        if above != path or inner > outer
     ]
     for setting, folder in {"STATE_DIR": config.state_dir, "SCRATCH_DIR": config.scratch_dir}.items():
         found += [
