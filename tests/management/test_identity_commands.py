@@ -15,8 +15,7 @@ from tests.docs.output import as_on_the_page, commands_shown, skeleton
 from tests.docs.pages import blocks, page, section
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
-from tests.management.test_commands import MANAGE
-from tests.services.project import PYTHON, Project
+from tests.services.project import MANAGE, PYTHON, Project
 
 PASSPHRASE = "correct horse battery"
 

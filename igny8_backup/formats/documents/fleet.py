@@ -53,7 +53,7 @@ class FleetPart:
         return self.state in ENDED
 
     def describe(self) -> str:
-        what = "database" if self.databases else "files"
+        what = "files" if self.trees else "databases" if len(self.databases) > 1 else "database"
         return f"{self.host}: {what} {', '.join(self.names)}"
 
 

@@ -34,7 +34,11 @@ class Command(BackupCommand):
         parser.add_argument("--full", action="store_true", help="Read and store every file again.")
         parser.add_argument("--logs", action="store_true", help="Also back up the trees in LOGS.")
         for option, default, text in (
-            ("--start-within", START_WITHIN, "Give up a host that has not begun its part after this time."),
+            (
+                "--start-within",
+                START_WITHIN,
+                "Give up a host that has not begun its part after this time, at least 60.",
+            ),
             ("--end-within", END_WITHIN, "Give up the parts that have not ended after this time."),
         ):
             parser.add_argument(
