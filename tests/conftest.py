@@ -105,7 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def measured_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure the coverage of the processes that every fourth test starts.
+    """Measure the coverage of the processes that every eighth test starts.
 
     A process that is measured takes a third more time, and most tests start the same commands. The variable
     reaches the commands, the path also the workers, which know nothing else of the environment.
