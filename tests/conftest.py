@@ -33,7 +33,7 @@ WORKERS_PER_CORE, MORE_WORKERS = 2, 4
 SOME_EXAMPLES = 40
 """Number of examples of a property that names no number itself; with ``--exhaustive`` it is 100."""
 
-MEASURE, MEASURED_SHARE = "COVERAGE_PROCESS_CONFIG", 4
+MEASURE, MEASURED_SHARE = "COVERAGE_PROCESS_CONFIG", 8
 """The variable that lets a process measure its coverage; it is set for one test of so many."""
 
 
