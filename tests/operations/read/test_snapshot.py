@@ -185,7 +185,11 @@ def test_snapshot_shows_one_moment_and_current_shows_now(
         assert take_snapshot(snapshot) is snapshot
         assert without_snapshot(bucket) is bucket
         (newest, _), everything = snapshot.catalog.entries(), [*snapshot.store.list()]
-        assert everything == [*bucket.store.list()]
+        # To save memory, a snapshot keeps the tags of documents only.
+        assert everything == [
+            item if item.key.endswith((".json", ".sig")) else replace(item, tag="", mtime_ns=0)
+            for item in bucket.store.list()
+        ]
         assert snapshot.store.list_dirs() == bucket.store.list_dirs()
         assert snapshot.store.list_dirs(keys.PACKS) == bucket.store.list_dirs(keys.PACKS)
         bucket.store.delete(keys.manifest_key(newest.id))
