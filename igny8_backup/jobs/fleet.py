@@ -73,13 +73,13 @@ def backup_fleet(
 
 
 def _refuse_queue_of_a_host(config: Config, queue: str) -> None:
-    """Raise ``RefusedError`` if ``queue`` is that of a host, whose worker would wait for itself."""
+    """Raise ``RefusedError`` if ``queue`` is that of a host, whose worker could wait for itself."""
     for name, host in config.fleet.items():
         if host.queue == queue:
             raise RefusedError(
                 f"The task backup_fleet came through {queue!r}, which is the queue of the host {name!r} in"
-                f" {SETTING}['HOSTS']: its worker would wait for a task that it takes only when this one has"
-                " ended.",
+                f" {SETTING}['HOSTS']. A worker with one process would wait there for a task that it takes"
+                " only when this one has ended.",
                 unchanged="Nothing was backed up.",
                 hint="Send the task to a queue of its own, with a worker of its own:"
                 ' beat_schedule(fleet="backup-fleet").',

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,34 +11,16 @@ from tests.docs.output import as_on_the_page, commands_shown, skeleton
 from tests.docs.pages import blocks, page, section
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
-from tests.services.project import MANAGE, PYTHON, Project
+from tests.services.project import Project
+from tests.services.terminal import on_a_terminal
 
 PASSPHRASE = "correct horse battery"
 
 
 def typed(project: Project, answers: list[str], *argv: str | Path) -> tuple[int, str]:
     """Run a command on a terminal of its own and answer its questions for passphrases."""
-    ours, theirs = pty.openpty()
-    options: dict[str, Any] = {
-        "stdin": theirs,
-        "stdout": theirs,
-        "stderr": theirs,
-        "env": project.environment,
-    }
-    command = [*PYTHON, str(MANAGE), *map(str, argv)]
-    with subprocess.Popen(command, cwd=project.folder, start_new_session=True, **options) as process:
-        os.close(theirs)
-        shown, rest = b"", list(answers)
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # Linux raises when the other end is closed
-                break
-            shown += piece
-            if rest and shown.endswith(b": "):
-                os.write(ours, rest.pop(0).encode() + b"\n")
-        os.close(ours)
-    return process.returncode, shown.decode(errors="replace")
+    lines = (f"{answer}\n".encode() for answer in answers)
+    return on_a_terminal(project, lines, *map(str, argv), prompt=b": ")
 
 
 def test_check_identity_shows_what_the_page_shows(backed_up: BackedUp) -> None:

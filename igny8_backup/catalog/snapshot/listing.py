@@ -34,8 +34,8 @@ _HOSTS_LIMIT = 8
 class ListedFolder:
     """The ``listed`` objects of a folder, each once, sorted by key. Of two with one key, the last counts.
 
-    They are kept in columns: a storage may have hundreds of thousands of packs. Tags and ``mtime_ns`` are
-    kept of the objects only for whose keys ``tagged`` returns true; the others are returned without.
+    They are kept in columns, because a storage may have hundreds of thousands of packs. ``tagged`` is called
+    with the key of each object. If it returns false, the ``tag`` and ``mtime_ns`` of the object are not kept.
     """
 
     def __init__(self, listed: Iterable[Stored], tagged: Callable[[str], bool]) -> None:

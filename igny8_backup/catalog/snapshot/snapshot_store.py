@@ -35,7 +35,7 @@ class SnapshotStore(Store):
     caller that is about to delete an object, or to report its loss, can make sure with ``exists``, or use
     ``current``.
 
-    Of objects that are no documents, the listings have neither ``tag`` nor ``mtime_ns``, to save memory.
+    To save memory, only documents are listed with ``tag`` and ``mtime_ns``.
 
     ``unlisted`` are the folders that could not be listed, with the reasons. What they hold is not known.
 

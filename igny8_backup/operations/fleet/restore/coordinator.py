@@ -90,9 +90,8 @@ class Coordinator:
         """Let all hosts prepare, decide when all are ready, and wait until all have swapped.
 
         Raises ``RefusedError`` for a plan with blockers, and ``BackupError`` if a host fails before the
-        decision: then nothing live has changed on any host. Workers are stopped first, if the request says
-        so. Raises ``UnfinishedError`` if it is not known
-        whether the decision was stored.
+        decision: then nothing live has changed on any host. Raises ``UnfinishedError`` if it is not known
+        whether the decision was stored. Workers are stopped first, if the request says so.
         """
         plan.require_feasible()
         # Once for all hosts: a worker that another host stops at the same time looks busy, because it is

@@ -39,7 +39,7 @@ from igny8_backup.operations.fleet.restore.host_request import (
     recorded,
 )
 from igny8_backup.operations.fleet.restore.host_undo import undo_host
-from igny8_backup.operations.fleet.restore.recorder import Recorder
+from igny8_backup.operations.fleet.restore.recorder import Recorder, write_swapped
 from igny8_backup.operations.fleet.restore.waiting import wait_for_decision, wait_for_prepare
 from igny8_backup.operations.restore.planning.plan import RestorePlan, RestoreRequest
 from igny8_backup.operations.restore.run import RestoreResult, RestoreSession
@@ -211,14 +211,7 @@ class _Part:
         self._recorder.write(state=WITHDRAWN, error="", unfinished=False)
 
     def _swapped(self, result: RestoreResult) -> None:
-        self._recorder.write(
-            state=SWAPPED,
-            stamp=result.journal.stamp,
-            warnings=result.warnings,
-            stopped=result.stopped,
-            error="",
-            unfinished=False,
-        )
+        write_swapped(self._recorder, result.journal.stamp, warnings=result.warnings, stopped=result.stopped)
 
 
 def _interrupted() -> RefusedError:

@@ -15,7 +15,7 @@ from igny8_backup.formats.documents.fleet_restore import (
 from igny8_backup.journal import UNDOING, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.fleet.restore.host_plan import undone_parts
-from igny8_backup.operations.fleet.restore.recorder import Recorder
+from igny8_backup.operations.fleet.restore.recorder import Recorder, write_swapped
 from igny8_backup.operations.fleet.restore.waiting import wait_for_decision
 from igny8_backup.operations.restore.workers import WorkersPolicy
 from igny8_backup.operations.undo.plan import UndoPlan, plan_undo
@@ -54,14 +54,7 @@ def _undo(
     context: BackupContext, recorder: Recorder[HostRestore], policy: WorkersPolicy, plan: UndoPlan
 ) -> None:
     result = undo(context, policy, plan=plan)
-    recorder.write(
-        state=SWAPPED,
-        stamp=plan.journal.stamp,
-        warnings=result.warnings,
-        stopped=result.stopped,
-        error="",
-        unfinished=False,
-    )
+    write_swapped(recorder, plan.journal.stamp, warnings=result.warnings, stopped=result.stopped)
 
 
 def _find(context: BackupContext, record: FleetRestore) -> Journal:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from igny8_backup.catalog.fleet_restores import write
-from igny8_backup.errors import BackupError
-from igny8_backup.formats.documents.fleet_restore import FleetRestore, HostRestore
-from igny8_backup.formats.documents.run_record import HEARTBEAT
+from igny8_backup.formats.documents.fleet_restore import SWAPPED, FleetRestore, HostRestore
+from igny8_backup.operations.backup.heartbeat import Heartbeat
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.signing.signing_key import SigningKey
 from igny8_backup.store import Store
@@ -31,23 +29,18 @@ class Recorder(Generic[D]):
         self.document: D = document
         self._stored: D | None = None
         self._mutex = threading.Lock()
-        self._closed = threading.Event()
-        # Daemon: a hanging storage must not keep the interpreter.
-        self._thread = threading.Thread(
-            target=self._renew_until_closed, name="igny8_backup-heartbeat", daemon=True
-        )
+        self._closed = False
+        self._heartbeat = Heartbeat(context.again, self._renew)
 
     def __enter__(self) -> Self:
-        if self._context.again is not None:
-            self._thread.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
+        self._closed = True
+        self._heartbeat.stop()
 
     def write(self, **changes: Any) -> D:
         """Change these fields of the document and store it. Raises ``StorageError``."""
@@ -61,11 +54,15 @@ class Recorder(Generic[D]):
         write(store, trust, self._signing_key, self.document, replaces=self._stored)
         self._stored = self.document
 
-    def _renew_until_closed(self) -> None:
-        opened = self._context.again
-        while opened is not None and not self._closed.wait(HEARTBEAT.total_seconds()):
-            # After a failure it is tried again in a minute.
-            with suppress(BackupError), opened() as store, self._mutex:
-                if self._stored is not None and not self._closed.is_set():
-                    self.document = replace(self.document, heartbeat=self._context.clock())
-                    self._store_in(store)
+    def _renew(self, store: Store) -> None:
+        with self._mutex:
+            if self._stored is not None and not self._closed:
+                self.document = replace(self.document, heartbeat=self._context.clock())
+                self._store_in(store)
+
+
+def write_swapped(
+    recorder: Recorder[HostRestore], stamp: str, *, warnings: tuple[str, ...], stopped: tuple[str, ...]
+) -> None:
+    """Record that the host has swapped. ``stamp`` names the journal. Raises ``StorageError``."""
+    recorder.write(state=SWAPPED, stamp=stamp, warnings=warnings, stopped=stopped, error="", unfinished=False)
