@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
 import secrets
+import struct
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Self
 
@@ -26,6 +29,8 @@ from igny8_backup.chunks.locations import DIGEST_BYTES
 from igny8_backup.common.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 
+_PACK_NUMBER = struct.Struct("<I")
+_PACK_END = DIGEST_BYTES + _PACK_NUMBER.size
 SORTED_AT_ONCE = 1 << 17
 """This many entries are sorted in memory. More are written to a file in sorted parts, which are merged."""
 
@@ -61,12 +66,12 @@ class MapWriter:
         possible one whose pack number is in ``preferred``.
         """
         self._entries.sort()
-        found = heapq.merge(earlier, self._entries, *self._read_parts())
+        sources = [_Groups(entries) for entries in (earlier, self._entries, *self._read_parts())]
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         try:
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as file:
-                _write(file, header, _one_of_each(found, frozenset(preferred)))
+                _write(file, header, _merged(sources, preferred))
                 file.flush()
                 sync(file.fileno())
             os.replace(partial, path)
@@ -118,25 +123,37 @@ def renumbered(entries: Iterable[bytes], numbers: Sequence[int | None]) -> Itera
             yield entry[:DIGEST_BYTES] + PLACE.pack(number, offset, length)
 
 
-def _one_of_each(entries: Iterable[bytes], preferred: frozenset[int]) -> Iterator[bytes]:
-    """Yield one of the sorted ``entries`` for each digest, if possible one in a ``preferred`` pack."""
-    best = b""
-    for entry in entries:
-        if entry[:DIGEST_BYTES] != best[:DIGEST_BYTES]:
-            if best:
-                yield best
-            best = entry
-        elif _pack_of(entry) in preferred and _pack_of(best) not in preferred:
-            best = entry
-    if best:
-        yield best
+class _Groups:
+    """Takes the entries that begin with one byte after another out of the sorted ``entries``."""
+
+    def __init__(self, entries: Iterable[bytes]) -> None:
+        self._groups = ((first, list(found)) for first, found in groupby(entries, itemgetter(0)))
+        self._next = next(self._groups, None)
+
+    def take(self, first: int) -> list[bytes]:
+        """Return the entries that begin with the byte ``first``, which is higher than in the last call."""
+        if self._next is None or self._next[0] != first:
+            return []
+        found = self._next[1]
+        self._next = next(self._groups, None)
+        return found
 
 
-def _pack_of(entry: bytes) -> int:
-    return int.from_bytes(entry[DIGEST_BYTES : DIGEST_BYTES + 4], "little")
+def _merged(sources: Sequence[_Groups], preferred: Collection[int]) -> Iterator[list[bytes]]:
+    """Yield the sorted entries for each first byte, one for each digest, if possible in a ``preferred`` pack.
+
+    Small groups that are sorted take half the time of a merge that compares entry by entry.
+    """
+    packs = {_PACK_NUMBER.pack(number) for number in preferred}
+    for first in range(256):
+        found = sorted({entry for source in sources for entry in source.take(first)})
+        chosen = {entry[:DIGEST_BYTES]: entry for entry in found}
+        chosen |= {entry[:DIGEST_BYTES]: entry for entry in found if entry[DIGEST_BYTES:_PACK_END] in packs}
+        yield list(chosen.values())
 
 
-def _write(file: IO[bytes], header: MapHeader, entries: Iterable[bytes]) -> None:
+def _write(file: IO[bytes], header: MapHeader, groups: Iterable[list[bytes]]) -> None:
+    """Write a map. Each of the ``groups`` are the sorted entries that begin with the same byte."""
     checksum = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
 
     def put(data: bytes) -> None:
@@ -146,9 +163,10 @@ def _write(file: IO[bytes], header: MapHeader, entries: Iterable[bytes]) -> None
     document = records.to_json(header)
     put(MAGIC + LENGTH.pack(len(document)) + document)
     counts = array("I", bytes(4 * (STARTS + 1)))
-    for entry in entries:
-        counts[(entry[0] << 8 | entry[1]) + 1] += 1
-        put(entry)
+    for entries in groups:
+        for second, count in Counter(map(itemgetter(1), entries)).items():
+            counts[(entries[0][0] << 8 | second) + 1] = count
+        put(b"".join(entries))
     total = 0
     for number, count in enumerate(counts):
         total += count
