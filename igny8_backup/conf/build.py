@@ -92,7 +92,7 @@ def read(value: Any) -> tuple[Config | None, tuple[Problem, ...]]:
         compression_level=reader.take_int("COMPRESSION_LEVEL", 3, 1, 19),
         files_compression_level=reader.take_int("FILES_COMPRESSION_LEVEL", 2, 1, 19),
         jobs=reader.take_optional_int("JOBS", 1, 64),
-        dump_jobs=reader.take_int("DUMP_JOBS", 1, 1, MOST_STREAMS),
+        dump_jobs=reader.take_optional_int("DUMP_JOBS", 1, MOST_STREAMS),
         scratch_dir=reader.take_path("SCRATCH_DIR", None) or _temporary_folder(reader),
         state_dir=reader.take_path("STATE_DIR", None) or home_dir() / "state",
         exclude_table_data=read_excluded(reader),

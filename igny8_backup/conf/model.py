@@ -153,7 +153,7 @@ class Config:
     compression_level: int
     files_compression_level: int
     jobs: int | None = None
-    dump_jobs: int = 1
+    dump_jobs: int | None = None
     scratch_dir: Path
     state_dir: Path
     exclude_table_data: Mapping[str, tuple[str, ...]]

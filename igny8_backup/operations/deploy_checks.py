@@ -199,7 +199,8 @@ def unfit_databases(config: Config) -> list[Problem]:
     for alias in (name for name in config.databases if not is_sqlite(name)):
         try:
             excluded = config.exclude_table_data.get(alias, ())
-            jobs = streams_at_once(config.dump_jobs, chunked=alias in config.chunked_dumps)
+            # Without a setting, a backup uses as many sessions as it gets.
+            jobs = streams_at_once(config.dump_jobs or 1, chunked=alias in config.chunked_dumps)
             problems += make_engine(alias, config).check(excluded, yielding=yielding, jobs=jobs)
         except (ConfigurationError, RefusedError, ToolError) as error:
             problems.append(_error_problem("E041", f"The database {alias!r} would not be backed up.", error))

@@ -33,7 +33,7 @@ from igny8_backup.databases.postgresql.restore.statistics import analyze
 from igny8_backup.databases.postgresql.restore.swap import swap_back_databases, swap_databases
 from igny8_backup.databases.postgresql.restore.target import inspect_target
 from igny8_backup.databases.postgresql.roles.access import with_access
-from igny8_backup.databases.postgresql.roles.limits import choose_jobs
+from igny8_backup.databases.postgresql.roles.limits import possible_jobs, suitable_jobs
 from igny8_backup.databases.postgresql.roles.powers import power_problems, role_powers
 from igny8_backup.databases.values import (
     WHOLE,
@@ -160,7 +160,7 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
 
     def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
         with self.live.to(name).open() as session:
-            return choose_jobs(session, wanted, size)
+            return possible_jobs(session, wanted or suitable_jobs(session, size))
 
     def analyze(self, name: str, jobs: int = 1) -> dict[str, str]:
         return analyze(self.live.to(name), jobs).failed

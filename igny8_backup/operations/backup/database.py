@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.databases.capabilities import Capability
@@ -64,14 +63,20 @@ def backup_database(
         on_snapshot()
 
     queries = config.probes.get(alias, {})
-    several = config.dump_jobs > 1 and engine.supports(Capability.ARCHIVES)
+    in_chunks = chunked.includes(part)
+    wanted = 1
+    if engine.supports(Capability.ARCHIVES):
+        wanted = config.dump_jobs or engine.choose_dump_jobs(details.size)
+    wanted = streams_at_once(wanted, chunked=in_chunks)
 
     def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")
 
     @contextmanager
-    def open_dump(placement: Placement | None = None, in_chunks: bool = False) -> Iterator[DumpStreams]:
-        jobs = streams_at_once(config.dump_jobs, chunked=in_chunks)
+    def open_dump(placement: Placement | None = None) -> Iterator[DumpStreams]:
+        jobs = wanted
+        if placement is not None and not config.dump_jobs:
+            jobs = 1 + len(placement)  # as the full dump chose, whatever this machine would choose now
         with engine.open_archives(details, queries, receive, jobs=jobs, placement=placement) as streams:
             if (found := len(streams.archives)) > 1:
                 context.progress.note(
@@ -79,9 +84,9 @@ def backup_database(
                 )
             yield replace(streams, archives=list(map(monitor, streams.archives)))
 
-    if chunked.includes(part):
-        part = chunked.store(part, partial(open_dump, in_chunks=True), details.size, damaged)
-    elif several:
+    if in_chunks:
+        part = chunked.store(part, open_dump, details.size, damaged)
+    elif wanted > 1:
         with open_dump() as streams:
             part = store_archives(
                 context, backup_id, part, streams.archives, kind=engine.dump_kind, size=details.size

@@ -124,6 +124,12 @@ CHANGES: tuple[ChangedDefault, ...] = (
         f" {SETTING}['SANDBOX']['ALLOW'] permits other addresses.",
         lambda config: bool(config.databases) and not config.sandbox.allow,
     ),
+    ChangedDefault(
+        "dump-jobs",
+        "A database of 200 MB or more is dumped over up to three connections, if the server permits it, and"
+        f" stored in several archives. Set {SETTING}['DUMP_JOBS'] to 1 for one archive, as before.",
+        lambda config: bool(config.databases) and config.dump_jobs is None,
+    ),
 )
 """All changed defaults. An id must never change, because hosts remember changes by their ids."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
@@ -82,3 +83,25 @@ def test_data_archives_are_rotated_copied_and_pruned_with_their_backup(project: 
     assert not folders[0].exists()
     (part,) = second.ended(0).json["manifest"]["databases"]
     assert part["object"]["key"].endswith("/default.dump.zst.age") and not part["data"]
+
+
+def test_default_number_of_connections_follows_size_and_machine(project: Project) -> None:
+    project.sql("CREATE TABLE large (id int PRIMARY KEY, words text)")
+    project.sql("ALTER TABLE large ALTER words SET STORAGE EXTERNAL")
+    project.sql(
+        "CREATE TABLE other AS SELECT n AS id, md5(n::text) AS words FROM generate_series(1, 30000) n"
+    )
+    project.sql("INSERT INTO large SELECT n, repeat(md5(n::text), 250) FROM generate_series(1, 26000) n")
+    cores = len(os.sched_getaffinity(0))
+    in_chunks = {"CHUNKED_DUMPS": ["default"]}
+    whole, full = run_many(
+        project, ["backup_db", "--json"], Command(["backup_db", "--json", "--full"], in_chunks)
+    )
+    project.sql("TRUNCATE large")
+    small, later = run_many(project, ["backup_db", "--json"], Command(["backup_db", "--json"], in_chunks))
+    ends = ((whole, 0), (full, 0), (small, 3), (later, 3))  # 3: so small a copy is suspect
+    archives = [1 + len(made.ended(status).json["manifest"]["databases"][0]["data"]) for made, status in ends]
+    assert archives == [min(3, cores), min(2, cores), 1, min(2, cores)]
+    if cores > 1:
+        assert "connections dump the database at the same time (DUMP_JOBS)." in whole.stderr
+    assert later.json["manifest"]["databases"][0]["chunked"]["kind"] != "full"

@@ -39,7 +39,7 @@ BESIDE_DUMP = 1
 """How many sessions of a dump are no jobs: the one that exports the snapshot."""
 
 MOST_JOBS = 8
-"""The most jobs that :func:`choose_jobs` chooses if the settings do not say how many."""
+"""The most jobs that :func:`suitable_jobs` returns."""
 
 SMALL_BYTES = 200 * 10**6
 """A database smaller than this is dumped and restored by one job if the settings do not say how many."""
@@ -187,20 +187,18 @@ def possible_jobs(session: Session, wanted: int, *, beside: int = _CLOSING) -> i
     return max(1, min([wanted, *(limit.free - (limit.own - 1) - beside for limit in limits)]))
 
 
-def choose_jobs(session: Session, wanted: int | None, size: int) -> int:
-    """Return how many jobs dump or restore a database of ``size`` bytes at the same time.
+def suitable_jobs(session: Session, size: int) -> int:
+    """Return how many jobs should dump or restore a database of ``size`` bytes if the settings do not say.
 
-    ``wanted`` is the setting ``JOBS``. If it is ``None``, the result is as high as the cores of this machine
-    and the settings of the server suggest, at most :data:`MOST_JOBS`. Jobs for which the server has no free
-    session are not counted. ``session`` must be in the database to be dumped or restored. It is not counted
-    as used, because the caller closes it first.
+    The result is as high as the cores of this machine and the settings of the server suggest, at most
+    :data:`MOST_JOBS`.
     """
-    if wanted is None:
-        query = "SELECT current_setting('max_connections')::int, current_setting('max_worker_processes')::int"
-        connections, workers = session.execute(query).fetchone() or (1, 1)
-        # The server may be another machine. Its setting for worker processes follows its number of cores.
-        wanted = max(1, min(MOST_JOBS, _cores(), workers, connections // 10)) if size >= SMALL_BYTES else 1
-    return possible_jobs(session, wanted)
+    if size < SMALL_BYTES:
+        return 1
+    query = "SELECT current_setting('max_connections')::int, current_setting('max_worker_processes')::int"
+    connections, workers = session.execute(query).fetchone() or (1, 1)
+    # The server may be another machine. Its setting for worker processes follows its number of cores.
+    return int(max(1, min(MOST_JOBS, _cores(), workers, connections // 10)))
 
 
 def _cores() -> int:
