@@ -1,6 +1,7 @@
 """``python -m benchmarks.chunks``: compare dumps in chunks, full and after a day of changes, with peers.
 
-A day brings 0.4 % new rows in the ledger, 0.4 % new events, 0.4 % new and 0.5 % updated articles.
+A day brings 0.4 % new rows in the ledger, 0.4 % new events, 0.4 % new and 0.5 % updated articles. The restore
+is that of the last of ``--increments`` backups, between which a part of these changes was made.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 from benchmarks import options as common
 from benchmarks import report
+from benchmarks.chunk_changes import DAY, HOUR
 from benchmarks.contest import START, Contestant, Results, Target, hold
-from benchmarks.database_checks import DumpCheck
+from benchmarks.database_checks import DumpCheck, RowsCheck
 from benchmarks.machine import facts, versions_of
 from benchmarks.measure import Argv, run
 from benchmarks.project import DJANGO_START, Project, bytes_in
@@ -31,15 +33,7 @@ DAY_TARGETS = (
     Target(ours="ours", against="zstd", what="stored", limit=0.03),
     Target(ours="ours", against="restic", what="stored", limit=0.06),
 )
-DAY = (
-    "INSERT INTO bench_ledger SELECT (SELECT max(id) FROM bench_ledger) + row_number() OVER (), account_id,"
-    " happened, kind, amount + 1, balance, reference FROM bench_ledger WHERE id % 250 = 7",
-    "INSERT INTO bench_event SELECT (SELECT max(id) FROM bench_event) + row_number() OVER (), happened, kind,"
-    " payload || jsonb_build_object('seen', id) FROM bench_event WHERE id % 250 = 7",
-    "UPDATE bench_article SET title = 'Corrected: ' || title WHERE id % 200 = 7",
-    "INSERT INTO bench_article SELECT (SELECT max(id) FROM bench_article) + row_number() OVER (), site_id,"
-    " 'new-' || slug, title, reverse(body), published FROM bench_article WHERE id % 250 = 7",
-)
+RESTORE_TARGETS = (Target(ours="ours", against="pg_restore", what="wall", limit=1.05),)
 _SECRET = "of no use elsewhere"
 
 
@@ -111,6 +105,47 @@ class Peers:
             )
         return found
 
+    def restores(self, increments: int) -> list[Contestant]:
+        """Return the contestants that restore the database. Makes a full backup and ``increments`` others."""
+        self.emptied()
+        run(self.project.manage("backup_db", "--full"), env=self.env, cwd=self.project.folder)
+        for hour in range(increments):
+            with self.server.connect(self.name) as connection:
+                for change in HOUR:
+                    connection.execute(change.format(hour=hour).encode())
+            run(self.project.manage("backup_db"), env=self.env, cwd=self.project.folder)
+        run((*self.pg_dump, "--compress=0", f"--file={self.file}"), env=self.env, cwd=self.project.folder)
+        rows, beside = RowsCheck(self.server, self.name), f"{self.name}_restored"
+        ours = ("restore_all", "--only", "db", "--noinput", "--database-name", self.name)
+        theirs = ("--jobs=2", f"--dbname={self.server.url(beside)}", self.file)
+        make = partial(Contestant, env=self.env, cwd=self.project.folder)
+        return [
+            make(key=START, django=True, title="Django's own start", commands=lambda: [DJANGO_START]),
+            make(
+                key="ours",
+                django=True,
+                title="`restore_all --only db`",
+                note=f"from chunks, after {increments} increments; checked, migrated, swapped",
+                commands=lambda: [self.project.manage(*ours, "--identity", self.project.identity)],
+                check=partial(self.check_restored, rows),
+            ),
+            make(
+                key="pg_restore",
+                title="`pg_restore -j2` of a local uncompressed file",
+                commands=lambda: [(self.server.bin_dir / "pg_restore", *theirs)],
+                prepare=partial(self.server.create_database, beside),
+                check=partial(self.check_beside, rows, beside),
+            ),
+        ]
+
+    def check_restored(self, rows: RowsCheck) -> None:
+        rows.check()
+        self.project.run("undo_restore", "--discard", "--noinput")
+
+    def check_beside(self, rows: RowsCheck, beside: str) -> None:
+        rows.check(beside)
+        self.server.drop_database(beside)
+
     def restic(self, *words: str | Path) -> Argv:
         return ("restic", "--repo", self.repository, "--cache-dir", self.cache, *words)
 
@@ -172,7 +207,7 @@ class Peers:
         return size
 
 
-def measured(options: Namespace) -> tuple[Results, Results, KeptServer]:
+def measured(options: Namespace) -> tuple[Results, Results, Results, KeptServer]:
     scale = common.scale(options)
     source, name = f"benchmark_{scale}", f"chunked_{scale}"
     with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
@@ -189,20 +224,22 @@ def measured(options: Namespace) -> tuple[Results, Results, KeptServer]:
                 for change in DAY:
                     connection.execute(change.encode())
             day = hold("Backup in chunks after a day", peers.contestants(after_a_day=True), options.runs)
+            restores = hold("Restore from chunks", peers.restores(options.increments), options.runs)
         finally:
             shutil.rmtree(project.folder, ignore_errors=True)
             server.drop_database(name)
-        return full, day, server
+        return full, day, restores, server
 
 
 def main() -> None:
-    options = common.parser(__doc__).parse_args()
-    if not shutil.which("zstd"):
-        raise SystemExit("zstd is needed: ours is measured against it.")
+    parser = common.parser(__doc__)
+    parser.add_argument("--increments", type=int, default=24, help="Backups before the restore (24).")
+    options = parser.parse_args()
+    common.require_programs("zstd")
     machine = facts()
-    full, day, server = measured(options)
+    full, day, restores, server = measured(options)
     machine |= {"PostgreSQL": str(server.major), **versions_of(("zstd",))}
-    contests = [(full, FULL_TARGETS), (day, DAY_TARGETS)]
+    contests = [(full, FULL_TARGETS), (day, DAY_TARGETS), (restores, RESTORE_TARGETS)]
     text = "\n".join(report.markdown(results, targets) for results, targets in contests)
     text += "\n" + report.closing_lines(machine, common.scale(options), options.runs)
     data = report.as_json(machine, contests, scale=common.scale(options))

@@ -69,11 +69,11 @@ class RowsCheck:
         self._name = name
         self._before = self._now()
 
-    def check(self) -> None:
-        """Raise ``RunFailed`` if the database differs."""
-        if lines := fingerprint.differences(self._before, self._now()):
+    def check(self, name: str = "") -> None:
+        """Raise ``RunFailed`` if the database differs, or ``name``, which was restored beside it."""
+        if lines := fingerprint.differences(self._before, self._now(name)):
             raise RunFailed("The restored database differs:\n" + "\n".join(lines[:10]))
 
-    def _now(self) -> dict[str, Any]:
-        with self._server.connect(self._name) as connection:
+    def _now(self, name: str = "") -> dict[str, Any]:
+        with self._server.connect(name or self._name) as connection:
             return fingerprint.of_database(connection)
