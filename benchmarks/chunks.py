@@ -53,12 +53,12 @@ class Peers:
         self.cache = project.folder / "restic-cache"
         self.yesterday = project.folder / "yesterday"
         self.file = project.folder / "dump"
-        self.archive = project.folder / "archive"
+        self.archives = project.folder / "archives"
         self.pg_dump: Argv = (server.bin_dir / "pg_dump", "--format=custom", f"--dbname={server.url(name)}")
         self.before = {"ours": 0, "restic": 0}
 
     def contestants(self, *, after_a_day: bool) -> list[Contestant]:
-        dumps = DumpCheck(self.server.bin_dir, self.env, self.server.url(self.name))
+        dumps = DumpCheck(self.server, self.name, self.env)
         kind, prepare = ("", self.as_yesterday) if after_a_day else ("--full", self.emptied)
         plain: Argv = (*self.pg_dump, "--compress=0")
         make = partial(Contestant, env=self.env, cwd=self.project.folder)
@@ -184,16 +184,11 @@ class Peers:
                 run(("cp", "-al", source / name, target / name), env=self.env, cwd=self.project.folder)
 
     def check_ours(self, dumps: DumpCheck) -> int:
-        self.archive.unlink(missing_ok=True)
-        words = (
-            "extract_backup",
-            "--archive",
-            self.archive,
-            "--identity",
-            self.project.identity,
-        )
+        shutil.rmtree(self.archives, ignore_errors=True)
+        self.archives.mkdir()
+        words = ("extract_backup", "--archive", self.archives / "dump", "--identity", self.project.identity)
         run(self.project.manage(*words), env=self.env, cwd=self.project.folder)
-        dumps.check([("cat", self.archive)])
+        dumps.check_archives([[("cat", path)] for path in sorted(self.archives.iterdir())])
         return bytes_in(self.project.storage) - self.before["ours"]
 
     def check_restic(self, dumps: DumpCheck) -> int:

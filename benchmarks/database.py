@@ -54,7 +54,7 @@ class Peers:
         )
 
     def backups(self) -> list[Contestant]:
-        self.dumps = DumpCheck(self.server.bin_dir, self.project.environment, self.server.url(self.name))
+        self.dumps = DumpCheck(self.server, self.name, self.project.environment)
         found = [
             self.start(),
             Contestant(
@@ -125,7 +125,10 @@ class Peers:
 
     def check_ours(self) -> int:
         (part,) = self.project.manifest()["databases"]
-        self._check(self.project.decoded(part["object"]))
+        if self.dumps is not None:
+            self.dumps.check_archives(
+                [self.project.decoded(stored) for stored in (part["object"], *part["data"])]
+            )
         return bytes_in(self.project.storage)
 
     def check_file(self, decoded: Pipeline) -> int:

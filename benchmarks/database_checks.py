@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from demo import fingerprint
 
-from benchmarks.measure import Argv, RunFailed
+from benchmarks.measure import Argv, Pipeline, RunFailed
 from benchmarks.server import KeptServer
 
 
@@ -20,17 +20,44 @@ class DumpCheck:
     "pg_restore", ``--file``): archives of any compression are compared by one digest.
     """
 
-    def __init__(self, bin_dir: Path, env: Mapping[str, str], dsn: str) -> None:
+    def __init__(self, server: KeptServer, name: str, env: Mapping[str, str]) -> None:
         # What pg_restore leaves unread after the last row is read too, so that its decoder comes to its end.
-        self._to_script = ("sh", "-c", f"'{bin_dir}/pg_restore' --file=- && cat > /dev/null")
-        self._env = env
-        self._script = _digest([(bin_dir / "pg_dump", f"--dbname={dsn}"), _WITHOUT_KEY], env)
+        program = f"'{server.bin_dir}/pg_restore' \"$@\" && cat > /dev/null"
+        self._pg_restore = ("sh", "-c", program, "pg_restore")
+        self._server, self._name, self._env = server, name, env
+        plain = (server.bin_dir / "pg_dump", f"--dbname={server.url(name)}")
+        self._script = _digest([plain, _WITHOUT_KEY], env)
+
+    @cached_property
+    def _rows(self) -> RowsCheck:
+        return RowsCheck(self._server, self._name)
 
     def check(self, archive: Sequence[Argv]) -> None:
         """Check the archive that a pipeline writes to stdout. Raises ``RunFailed``."""
-        script = _digest([*archive, self._to_script, _WITHOUT_KEY], self._env)
+        script = _digest([*archive, (*self._pg_restore, "--file=-"), _WITHOUT_KEY], self._env)
         if script != self._script:
             raise RunFailed("A dump is not the database that was dumped.")
+
+    def check_archives(self, archives: Sequence[Pipeline]) -> None:
+        """Check a dump in several archives, the main one first. Raises ``RunFailed``.
+
+        Their scripts have the rows in another order, so they are restored into a database beside the other.
+        """
+        if len(archives) == 1:
+            return self.check(archives[0])
+        beside, main = f"{self._name}_beside", archives[0]
+        self._server.drop_database(beside)  # of a run that was cut short
+        self._server.create_database(beside)
+        self._restore(main, beside, "--section=pre-data")
+        for archive in archives[1:]:
+            self._restore(archive, beside, "--section=data")
+        self._restore(main, beside, "--section=data", "--section=post-data")
+        self._rows.check(beside)
+        return self._server.drop_database(beside)
+
+    def _restore(self, archive: Pipeline, name: str, *sections: str) -> None:
+        target = f"--dbname={self._server.url(name)}"
+        _digest([*archive, (*self._pg_restore, "--exit-on-error", *sections, target)], self._env)
 
 
 # pg_dump and pg_restore put a random key into scripts, against injection by an older server.

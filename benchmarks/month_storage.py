@@ -87,7 +87,7 @@ def measured(options: Namespace) -> Found:
             found = Found()
             for hour in live(server, name, keepers, days, every):
                 checks[_to_the_hour(FIRST) + timedelta(hours=hour)] = DumpCheck(
-                    server.bin_dir, project.environment, url
+                    server, name, project.environment
                 )
                 if hour % 24 + every >= 24:
                     found.days.append({keeper.title: keeper.stored() for keeper in keepers})
