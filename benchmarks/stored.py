@@ -5,8 +5,9 @@
 The storage is made up: manifests and run records of nightly backups of two trees that share packs, whose
 objects are empty files. Each operation runs in a process of its own, on a folder that counts its requests, or
 with ``--s3`` on an S3 server that takes its time (``benchmarks.listing_server``): first without ``STATE_DIR``
-and then again. A second storage of half the size shows how the numbers grow. ``benchmarks.stored_goals`` has
-the goals; they are for 3,000 backups and 100,000 packs.
+and then again. The S3 server has collected documents, as after ``prune_backups``. A second storage of half
+the size shows how the numbers grow. ``benchmarks.stored_goals`` has the goals; they are for 3,000 backups and
+100,000 packs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.listing_server import LATENCY, ListingServer
-from benchmarks.stored_data import TREES, make_storage
+from benchmarks.stored_data import TREES, collect_documents, make_storage
 from benchmarks.stored_goals import PACKS, SECONDS, manifest_sizes, verdicts
 from benchmarks.stored_operation import OPERATIONS, set_up
 from benchmarks.watch import StallMonitor
@@ -44,6 +45,7 @@ def measure(
         make_storage(root / "igny8", backups, datetime.now(UTC) - timedelta(hours=1), packs_each)
         objects = sum(len(files) for _, _, files in os.walk(root))
         if latency is not None:
+            collect_documents(root / "igny8")
             storage = stack.enter_context(ListingServer(root, latency)).endpoint
         for tree in TREES:
             (folder / tree).mkdir()

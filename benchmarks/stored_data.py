@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from igny8_backup.catalog.snapshot import collected
 from igny8_backup.formats import keys, lists, records
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.lists import ListedObject, ObjectList
@@ -14,6 +16,7 @@ from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
 from igny8_backup.formats.manifest_schema import schema_of
 from igny8_backup.formats.objects import ListReference, StoredObject
 from igny8_backup.operations.backup.lists import listed_object, naming_lists
+from igny8_backup.store import Stored
 
 HOST = "web-1"
 TREES = ("sites", "uploads")
@@ -58,6 +61,17 @@ def make_storage(root: Path, backups: int, newest: datetime, packs_each: int = 1
             manifest_sha256=hashlib.sha256(document).hexdigest(),
         )
         _write(root / keys.run_key(backup_id), records.to_json(run))
+
+
+def collect_documents(root: Path) -> None:
+    """Store copies of the documents in ``root`` in one object, as ``prune_backups`` does in S3."""
+
+    def documents() -> Iterator[tuple[Stored, bytes]]:
+        for path in sorted(root.rglob("*.json")):
+            content = path.read_bytes()
+            yield Stored(str(path.relative_to(root)), len(content), None), content
+
+    _write(root / keys.COLLECTED, b"".join(collected.copied(documents())))
 
 
 def _tree(

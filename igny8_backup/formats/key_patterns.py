@@ -40,6 +40,7 @@ _PATTERNS = {
     "marks": r"marks\.json",
     "damage": r"damage\.json",
     "marker": r"runs/0-storage\.json",
+    "collected": r"runs/0-documents\.zst",
     "lock": rf"locks/(?P<id>{ID})\.json",
     "blocks": rf"backups/(?P<id>{ID})/blocks{_ROTATION}\.json",
     "pack": rf"packs/(?P<host>{HOST})/(?P<name>{NAME})/{_PACK}\.tar\.zst(\.age)?",

@@ -18,6 +18,7 @@ RUNS, BACKUPS, PACKS, CHECKS = "runs/", "backups/", "packs/", "checks/"
 REMOVED, RETIRED, LOCKS = "removed/", "removed/hosts/", "locks/"
 FLEETS = "fleets/"
 MARKS, DAMAGE, MARKER = "marks.json", "damage.json", f"{RUNS}0-storage.json"  # sorts before the run records
+COLLECTED = f"{RUNS}0-documents.zst"
 
 TREE_PACKS = frozenset({"pack", "tree_runs", "tree_chunk"})  # in the folder for the packs of a tree
 SHARED = TREE_PACKS | {"chunk", "list"}  # several backups of a host can share these

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,8 @@ LONGEST_PART = 255
 
 SETTING = 'STORAGES["dbbackup"]'
 """The Django setting that configures the storage of backups, as hints name it."""
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?(?: |$)')
 
 
 class MissingObjectError(StorageError):
@@ -67,6 +70,16 @@ class Stored:
         """A text that changes if the object is written anew; empty if the storage does not tell."""
         # Inodes are left out: on sshfs and some network shares they change while nobody writes.
         return str(self.mtime_ns) if self.mtime_ns else self.tag
+
+    @property
+    def md5(self) -> str:
+        """The MD5 of the content in hexadecimal digits, if the tag has it; empty if it cannot be one.
+
+        S3 uses the MD5 as the ETag of an object that was stored in one request, unless a key of KMS or of the
+        customer encrypts it. Then these digits are something else, so compare them before you rely on them.
+        """
+        match = _MD5.match(self.tag)
+        return match[1] if match else ""
 
 
 @dataclass(frozen=True)

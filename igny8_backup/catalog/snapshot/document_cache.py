@@ -61,10 +61,18 @@ class DocumentCache:
                         found[key] = content
         return found
 
-    def write(self, contents: Mapping[Stored, bytes], listed: Container[str]) -> None:
-        """Add the objects in ``contents``. Remove those whose keys are not in ``listed``.
+    def keys(self) -> set[str]:
+        """Return the keys of all objects in the file, also of those that the storage has no more."""
+        found: set[str] = set()
+        with self._errors_ignored(), self._transaction() as database:
+            found.update(key for (key,) in database.execute("SELECT key FROM documents"))
+        return found
 
-        ``listed`` are the keys of the objects that the storage has now.
+    def write(self, contents: Mapping[Stored, bytes], listed: Container[str] | None = None) -> bool:
+        """Add the objects in ``contents``, and remove those whose keys are not in ``listed``, if it is given.
+
+        ``listed`` are the keys of the objects that the storage has now. Returns whether the objects were
+        added.
         """
         rows = [
             (item.key, self._digest(item, content), zlib.compress(content, 1))
@@ -72,12 +80,17 @@ class DocumentCache:
             if item.tag
         ]
         if not rows or not self._has_room():
-            return
-        with self._errors_ignored(), self._transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", rows)
-            known = [key for (key,) in database.execute("SELECT key FROM documents")]
-            gone = [(key,) for key in known if key not in listed]
-            database.executemany("DELETE FROM documents WHERE key = ?", gone)
+            return False
+        added = False
+        with self._errors_ignored():
+            with self._transaction() as database:
+                database.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", rows)
+                if listed is not None:
+                    known = [key for (key,) in database.execute("SELECT key FROM documents")]
+                    gone = [(key,) for key in known if key not in listed]
+                    database.executemany("DELETE FROM documents WHERE key = ?", gone)
+            added = True
+        return added
 
     def forget(self, folder: str) -> None:
         """Remove the objects whose keys begin with ``folder``, so that they are read from the storage."""

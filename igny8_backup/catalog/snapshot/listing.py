@@ -69,6 +69,10 @@ class ListedFolder:
         position = self._position(key)
         return key if position is None else self._keys[position]
 
+    def documents(self) -> Iterator[Stored]:
+        """Yield the objects whose tags are kept, sorted by key."""
+        return filter(None, map(self.get, self._written))
+
     def below(self, prefix: str) -> Iterator[Stored]:
         """Yield the objects whose keys begin with ``prefix``, without a look at all others."""
         for position in range(bisect_left(self._keys, prefix), len(self._keys)):

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from contextlib import closing, suppress
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from igny8_backup.catalog.snapshot import collected
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
+from igny8_backup.catalog.snapshot.documents import LARGEST, is_document, is_small
 from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, by, list_packs_and_checks, list_rest
+from igny8_backup.catalog.snapshot.read_only import ReadOnlyStore
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys
-from igny8_backup.store import Store, Stored, UnfinishedUpload, Version
-from igny8_backup.store.objects import Protection, missing_error
+from igny8_backup.formats.keys import COLLECTED
+from igny8_backup.store import Store, Stored
+from igny8_backup.store.objects import missing_error
 from igny8_backup.streams import Blocks
 
 if TYPE_CHECKING:
     from igny8_backup.catalog.backups import Entry
     from igny8_backup.formats.documents.run_record import RunRecord
 
-LARGEST = 1 << 20
-"""The size in bytes of the largest document that is read ahead and kept in ``STATE_DIR``."""
+MANY = 16
+"""If more documents than this are needed at a time, they are looked for in the collected documents."""
+WORTH = 64 << 10
+"""One request costs as much time as so many bytes of the collected documents."""
 
 
-class SnapshotStore(Store):
+class SnapshotStore(ReadOnlyStore):
     """A read-only view of the store ``current`` at the moment when its objects were first listed.
 
     Listings stay as they were at that moment, and a document (such as a manifest) that was not listed then is
@@ -39,20 +44,20 @@ class SnapshotStore(Store):
 
     ``unlisted`` are the folders that could not be listed, with the reasons. What they hold is not known.
 
-    ``cache`` has the documents that this host has read before. A ``SnapshotCatalog`` keeps the backups and
-    run records that it has parsed in ``entries`` and ``runs``.
+    ``cache`` has the documents that this host has read before. With ``use_collected``, the documents that are
+    missing there are taken from the object of collected documents, if they are many. A ``SnapshotCatalog``
+    keeps the backups and run records that it has parsed in ``entries`` and ``runs``.
     """
 
-    def __init__(self, current: Store, cache: DocumentCache) -> None:
-        super().__init__(current.prefix, current.retry)
-        self.current = current
-        self.parallel_streams = current.parallel_streams
+    def __init__(self, current: Store, cache: DocumentCache, *, use_collected: bool = True) -> None:
+        super().__init__(current)
         self.entries: dict[str, Entry] = {}
         self.runs: dict[str, RunRecord | None] = {}
         self.unlisted: dict[str, str] = {}
         self._cache = cache
         self._ahead: dict[str, bytes] = {}
-        self._hidden: dict[str, dict[str, list[Version]]] = {}
+        self._uses_collected = use_collected
+        self._folders_collected = 0
 
     def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         folder = f"{prefix.removesuffix('/')}/" if prefix else ""
@@ -71,10 +76,10 @@ class SnapshotStore(Store):
         return sorted({name.partition("/")[0] for name in names if "/" in name})
 
     def open(self, key: str) -> Blocks:
-        if not _is_document(key):
+        if not is_document(key):
             yield from self.current.open(key)
             return
-        stored = self._stored(key)
+        stored = self.listed(key)
         if stored is None:
             raise missing_error(self._name(key), self.describe())
         if stored.size > LARGEST or not stored.tag:
@@ -88,9 +93,12 @@ class SnapshotStore(Store):
             yield content
 
     def prefetch(self, keys: Iterable[str], *, signatures: bool = False) -> None:
-        wanted = [item for key in keys for item in self._with_companions(key, signatures) if _is_small(item)]
+        wanted = [item for key in keys for item in self._with_companions(key, signatures) if is_small(item)]
         self._ahead = self._cache.read(wanted)
-        missing = [item for item in dict.fromkeys(wanted) if item.key not in self._ahead]
+        missing = self._missing(wanted)
+        if len(missing) > MANY and self._take_collected():
+            self._ahead |= self._cache.read(missing)
+            missing = self._missing(missing)
         if not missing:
             return
         if self.parallel_streams and len(missing) > 1:
@@ -107,6 +115,19 @@ class SnapshotStore(Store):
             {item: content for item, content in found.items() if len(content) == item.size}, self
         )
 
+    def documents(self) -> Iterator[Stored]:
+        """Yield the small documents in the folders that were listed so far."""
+        for folder in self._listed_folders:
+            yield from filter(is_small, folder.documents())
+
+    def known(self, items: Iterable[Stored]) -> dict[str, bytes]:
+        """Return, by key, the contents of those documents that can be had without a request."""
+        return self._cache.read(items)
+
+    def listed(self, key: str) -> Stored | None:
+        """Return an object as it was listed; ``None`` if it was not listed."""
+        return self._folder_of(key).get(key)
+
     def listed_size(self, key: str) -> int | None:
         """Return the size in bytes of an object as it was listed; ``None`` if it was not listed."""
         return self._folder_of(key).size(key)
@@ -116,7 +137,7 @@ class SnapshotStore(Store):
 
     def __contains__(self, key: object) -> bool:
         """Return whether ``key`` is the key of a listed document."""
-        return isinstance(key, str) and _is_document(key) and self._stored(key) is not None
+        return isinstance(key, str) and is_document(key) and self.listed(key) is not None
 
     def _read(self, item: Stored) -> bytes | None:
         try:
@@ -130,15 +151,44 @@ class SnapshotStore(Store):
         For a manifest, these are the lists that its run has stored. With ``signatures``, they are also all
         signatures in the same folder of documents.
         """
-        if stored := self._stored(key):
+        if stored := self.listed(key):
             yield stored
             if key.startswith(keys.BACKUPS):
                 yield from self._lists.get(key.split("/")[1], ())
         if signatures:
             yield from self._signatures.get(key.rpartition("/")[0], ())
 
-    def _stored(self, key: str) -> Stored | None:
-        return self._folder_of(key).get(key)
+    def _missing(self, wanted: Iterable[Stored]) -> builtins.list[Stored]:
+        return [item for item in dict.fromkeys(wanted) if item.key not in self._ahead]
+
+    def _take_collected(self) -> bool:
+        """Add documents to the cache from the object of collected documents; return whether any were added.
+
+        The object is read once for the folders that are listed before the backups, and once for the backups:
+        run records must be read before the backups are listed.
+        """
+        item, folders = self.listed(COLLECTED), self._listed_folders
+        if not self._uses_collected or item is None or len(folders) == self._folders_collected:
+            return False
+        self._folders_collected = len(folders)
+        known, added = self._cache.keys(), False
+        wanted = {found.key: found for found in self.documents() if found.md5 and found.key not in known}
+        if item.size > min(WORTH * len(wanted), collected.LARGEST_OBJECT):
+            return False
+        with (
+            suppress(StorageError, IntegrityError),
+            closing(collected.counting(self.current.open(COLLECTED), wanted)) as found,
+        ):
+            for contents in found:
+                if not self._cache.write(contents):
+                    break
+                added = True
+        return added
+
+    @property
+    def _listed_folders(self) -> builtins.list[ListedFolder]:
+        found = [*self._first.values()]
+        return [*found, self._backups] if "_backups" in vars(self) else found
 
     def _folder_of(self, key: str) -> ListedFolder:
         top = f"{key.partition('/')[0]}/"
@@ -153,14 +203,14 @@ class SnapshotStore(Store):
         while listed:
             item = listed.pop()
             found[f"{item.key.partition('/')[0]}/"].append(item)
-        return {folder: ListedFolder(items, _is_document) for folder, items in found.items()}
+        return {folder: ListedFolder(items, is_document) for folder, items in found.items()}
 
     @cached_property
     def _backups(self) -> ListedFolder:
         """The objects in the folder of the backups. It is listed after the run records."""
         found = {item.key: item for item in self._first[keys.BACKUPS]}
         found |= {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
-        return ListedFolder(found.values(), _is_document)
+        return ListedFolder(found.values(), is_document)
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:
@@ -176,73 +226,3 @@ class SnapshotStore(Store):
         """The signatures, by the folder of the documents that they sign."""
         listed = chain(self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED])
         return by(lambda key: key.endswith(".sig") and key.rpartition("/signatures/")[0], listed)
-
-    def exists(self, key: str) -> bool:
-        return self.current.exists(key)
-
-    def size(self, key: str) -> int:
-        return self.current.size(key)
-
-    def identity(self) -> str:
-        return self.current.identity()
-
-    def describe(self) -> str:
-        return self.current.describe()
-
-    def as_of(self, moment: datetime) -> Store:
-        return self.current.as_of(moment)
-
-    def abandoned_uploads(self) -> builtins.list[UnfinishedUpload]:
-        return self.current.abandoned_uploads()
-
-    def public_access(self) -> str:
-        return self.current.public_access()
-
-    def local_path(self) -> Path | None:
-        return self.current.local_path()
-
-    def versions(self, key: str) -> builtins.list[Version]:
-        return self.current.versions(key)
-
-    def hidden(self, prefix: str) -> dict[str, builtins.list[Version]]:
-        if prefix not in self._hidden:
-            self._hidden[prefix] = self.current.hidden(prefix)
-        return self._hidden[prefix]
-
-    def open_version(self, key: str, version: Version) -> Blocks:
-        return self.current.open_version(key, version)
-
-    def locked_until(self, key: str) -> datetime | None:
-        return self.current.locked_until(key)
-
-    def protection(self) -> Protection | None:
-        return self.current.protection()
-
-    def _open(self, name: str) -> Callable[[int], Blocks]:
-        return self.current._open(name)
-
-    def _list(self, folder: str) -> Iterator[Stored]:
-        return self.current._list(folder)
-
-    def _list_dirs(self, folder: str) -> builtins.list[str]:
-        return self.current._list_dirs(folder)
-
-    def _size(self, name: str) -> int | None:
-        return self.current._size(name)
-
-    def _put(self, name: str, blocks: Blocks, estimate: int | None, claimed: bool) -> None:
-        raise NotImplementedError(name)
-
-    def _put_small(self, name: str, data: bytes) -> None:
-        raise NotImplementedError(name)
-
-    def _delete(self, name: str) -> None:
-        raise NotImplementedError(name)
-
-
-def _is_document(key: str) -> bool:
-    return key.startswith(FOLDERS) and key.endswith((".json", ".sig"))
-
-
-def _is_small(item: Stored) -> bool:
-    return bool(item.tag) and item.size <= LARGEST and _is_document(item.key)

@@ -21,7 +21,7 @@ from igny8_backup.signing.trust import MANIFEST
 
 _RECORDS = frozenset(
     ["run", "marks", "damage", "marker", "check", "lock", "removal", "retirement", "fleet", "fleet_part"]
-    + ["fleet_restore", "fleet_restore_part", "fleet_restored"]
+    + ["fleet_restore", "fleet_restore_part", "fleet_restored", "collected"]
 )
 """The kinds of records that are no orphans, though no manifest names them."""
 _NEW_RUNS_LIMIT = 10

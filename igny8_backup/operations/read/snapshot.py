@@ -20,15 +20,17 @@ ATTEMPTS = 5
 """How often a storage is read whose manifests change meanwhile."""
 
 
-def take_snapshot(context: BackupContext) -> BackupContext:
+def take_snapshot(context: BackupContext, *, use_collected: bool = True) -> BackupContext:
     """Return a context that lists each folder of the storage once, and reads each small object once.
 
     Such a context is for operations that read everything: see :class:`SnapshotStore`. The storage is listed
     when something is first read. If ``context`` shows a snapshot already, it is returned unchanged.
+    ``use_collected`` is explained in :class:`SnapshotStore`.
     """
     if isinstance(context.store, SnapshotStore):
         return context
-    return replace(context, store=SnapshotStore(context.store, _cache(context)))
+    store = SnapshotStore(context.store, _cache(context), use_collected=use_collected)
+    return replace(context, store=store)
 
 
 def without_snapshot(context: BackupContext) -> BackupContext:
@@ -71,8 +73,9 @@ def read_until_settled(
 
     Raises the errors of ``read``, and ``StorageError`` if manifests change again and again.
     """
-    for _ in range(ATTEMPTS):
-        context = take_snapshot(context)
+    for attempt in range(ATTEMPTS):
+        # The collected documents might bring back documents that were just forgotten.
+        context = take_snapshot(context, use_collected=not attempt)
         found, entries = read(context)
         if not _forget_changed(context, list(entries)):
             return context, found

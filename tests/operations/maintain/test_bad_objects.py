@@ -90,6 +90,7 @@ PLACES = {
     "check": f"checks/{FIRST}/20260801T010000Z-stored.json",
     "run": f"runs/{FIRST}.json",
     "marker": "runs/0-storage.json",
+    "collected": "runs/0-documents.zst",
     "marks": "marks.json",
     "damage": "damage.json",
     "lock": f"locks/{FIRST}.json",

@@ -93,6 +93,7 @@ def test_legal_hold_locks_without_an_end(localstack: LocalStack, bucket: str, cl
         (keys.lock_key(ID), False),
         (keys.MARKS, False),
         (keys.MARKER, False),
+        (keys.COLLECTED, False),
     ],
     ids=lambda value: str(value).rpartition("/")[2],
 )

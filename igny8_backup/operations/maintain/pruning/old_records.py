@@ -19,7 +19,6 @@ from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import lost_backups
 from igny8_backup.operations.maintain.pruning.old_fleets import forget_fleets
-from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.store import MissingObjectError, Store
 
 RECORDS_KEPT = timedelta(days=90)
@@ -45,12 +44,14 @@ def keep_checks(context: BackupContext, manifest: Manifest, checks: Sequence[Sto
             context.store.put_small(key, records.to_json(kept))
 
 
-def forget_old_records(context: BackupContext, check_locks: Callable[[], None]) -> None:
+def forget_old_records(
+    context: BackupContext, snapshot: BackupContext, check_locks: Callable[[], None]
+) -> None:
     """Delete old run records, checks and records of fleet backups that nothing needs any more.
 
-    ``check_locks`` raises if a lock was lost. Raises ``StorageError``.
+    ``snapshot`` shows the storage after backups and orphans were removed. ``check_locks`` raises if a lock
+    was lost. Raises ``StorageError``.
     """
-    snapshot = take_snapshot(context)
     entries, runs = snapshot.catalog.entries(), snapshot.catalog.runs()
     # The record of a backup that is lost shows that it existed, until its loss is accepted.
     existing = {entry.id for entry in entries} | {run.id for run in lost_backups(snapshot, entries, runs)}

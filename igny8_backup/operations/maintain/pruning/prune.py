@@ -18,11 +18,13 @@ from igny8_backup.operations.history.storage_memory import find_lost
 from igny8_backup.operations.maintain.hidden import hidden_backups, hidden_text
 from igny8_backup.operations.maintain.inventory import Inventory, read_settled
 from igny8_backup.operations.maintain.orphans import OrphanObject
+from igny8_backup.operations.maintain.pruning.collect import collect_documents
 from igny8_backup.operations.maintain.pruning.locked import LockedObject, locked_manifests
 from igny8_backup.operations.maintain.pruning.old_records import forget_old_records
 from igny8_backup.operations.maintain.pruning.remove import POLICY, REPLACED, remove_backup, why_not_removable
 from igny8_backup.operations.maintain.pruning.sweep import Sweep, plan_sweep, sweep
 from igny8_backup.operations.notify.alarms import Alarm
+from igny8_backup.operations.read.snapshot import take_snapshot
 from igny8_backup.retention.policy import Plan
 
 _UNSIGNED = (
@@ -137,7 +139,9 @@ def prune(context: BackupContext, *, dry_run: bool = False) -> PruneResult:
                 for item in sweep(context, found, check):
                     swept.append(item)
                     context.progress.advance(item.size or 0)
-            forget_old_records(context, check)
+            remaining = take_snapshot(context)
+            forget_old_records(context, remaining, check)
+            collect_documents(context, remaining)
         except StorageError as error:
             if not (removed or swept):
                 raise
