@@ -8,10 +8,10 @@ from datetime import datetime
 
 from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.other_hosts import other_host_error, other_host_notes
-from igny8_backup.common.humanize import duration_in_words
+from igny8_backup.common.humanize import count_in_words, duration_in_words
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
 from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
-from igny8_backup.standing import FUTURE, CopyStanding, Standings
+from igny8_backup.standing import FUTURE, UNTRUSTED, CopyStanding, Standings
 
 _SHOWN = 5
 
@@ -171,11 +171,7 @@ class _Pool:
         ]
         if self.any_copy or not unfit:
             return None
-        listed = "; ".join(
-            f"backup {item.backup_id}: {item.part.name!r}, {item.why}" for item in unfit[:_SHOWN]
-        )
-        more = f"; and {len(unfit) - _SHOWN} more" if len(unfit) > _SHOWN else ""
-        what = f"No copy of {', '.join(sorted(wanted))} can be relied on: {listed}{more}."
+        what = f"No copy of {', '.join(sorted(wanted))} can be relied on: {_listed(unfit)}."
         if all(item.damaged for item in unfit):
             hint = (
                 "Copy the damaged objects back from another copy of the storage, and run verify_backup --all."
@@ -189,12 +185,17 @@ class _Pool:
             )
             hint += f" the backup that you mean, for example {unfit[0].backup_id}."
             return RefusedError(what, unchanged="Nothing was changed.", hint=hint)
-        undamaged = [item for item in unfit if not item.damaged]
-        first = next((item for item in undamaged if item.suspect), undamaged[0])
+        first = min(unfit, key=lambda item: (item.damaged, not item.suspect))
         hint = f"If you know that one of them is right, give its id, for example {first.backup_id}"
         if first.suspect:
             hint += f'; or accept the copy: accept_backup {first.backup_id} --reason "..."'
-        hint += ". To leave this part out, name the others: --only."
+        hint += "."
+        if first.is_unfit(UNTRUSTED):
+            hint += (
+                " An untrusted one also needs --accept-foreign, or --accept-unsigned if no trusted key signed"
+                " it."
+            )
+        hint += " To leave this part out, name the others: --only."
         return RefusedError(what, unchanged="Nothing was changed.", hint=hint)
 
     def _warning(self, manifest: Manifest, part: DatabasePart | TreePart) -> str:
@@ -202,6 +203,19 @@ class _Pool:
         if standing is None:
             return ""
         return f"WARNING: the copy of {part.name!r} in backup {manifest.id} is {standing.why}."
+
+
+def _listed(unfit: Sequence[CopyStanding]) -> str:
+    """Return which copies are unfit and why, as text. Copies with the same reasons are named together."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for item in unfit:
+        alike.setdefault((item.part.name, item.why), []).append(item.backup_id)
+    texts = []
+    for (name, why), ids in alike.items():
+        more = f" and {count_in_words(len(ids) - 1, 'earlier one')}" if len(ids) > 1 else ""
+        texts.append(f"backup {ids[0]}{more}: {name!r}, {why}")
+    left_out = sum(map(len, list(alike.values())[_SHOWN:]))
+    return "; ".join(texts[:_SHOWN]) + (f"; and {left_out} more" if left_out else "")
 
 
 def _not_chosen(standing: CopyStanding) -> str:
@@ -223,15 +237,12 @@ def _nearest(fitting: list[Manifest], data_time: datetime | None) -> Manifest | 
     the newest one.
     """
     fitting = sorted(fitting, key=lambda item: item.started)
-    if data_time is None:
-        return fitting[-1] if fitting else None
-    after = [item for item in fitting if item.started >= data_time]
+    after = [item for item in fitting if data_time and item.started >= data_time]
     return after[0] if after else (fitting[-1] if fitting else None)
 
 
 def _database(manifest: Manifest, alias: str) -> DatabasePart | None:
-    found = (part for part in manifest.databases if part.alias == alias and part.state == COMPLETE)
-    return next(found, None)
+    return next((part for part in manifest.databases if part.alias == alias and part.state == COMPLETE), None)
 
 
 def _tree(manifest: Manifest, name: str) -> TreePart | None:

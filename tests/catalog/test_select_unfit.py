@@ -102,3 +102,22 @@ def test_select_all_copies_unfit_but_not_all_damaged_is_refused() -> None:
 def test_select_part_that_no_backup_has_is_still_a_usage_error() -> None:
     with pytest.raises(UsageError, match="No backup has a complete copy of the tree 'uploads'"):
         select(WHOLE, host="web-1", databases=(), trees=("uploads",), standings=standings(WHOLE, dump(3)))
+
+
+def test_select_copies_of_another_environment_are_named_once_with_the_option_to_read_them() -> None:
+    reason = "it was made in the environment 'production', and this is 'test'"
+    judged = judge(
+        WHOLE,
+        {},
+        now=NOW,
+        shrink=half_but_logs,
+        untrusted=dict.fromkeys([id_of(1), id_of(2), id_of(3)], reason),
+    )
+    with pytest.raises(RefusedError) as caught:
+        both(WHOLE, judged)
+    assert str(caught.value) == (
+        f"No copy of default can be relied on: backup {id_of(3)} and 2 earlier ones: 'default', untrusted:"
+        f" {reason}. Nothing was changed. If you know that one of them is right, give its id, for example"
+        f" {id_of(3)}. An untrusted one also needs --accept-foreign, or --accept-unsigned if no trusted key"
+        " signed it. To leave this part out, name the others: --only."
+    )
