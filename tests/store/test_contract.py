@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from tempfile import TemporaryFile
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.streams import BLOCK
+from igny8_backup.streams.behind import Behind
 from igny8_backup.streams.pipeline import from_bytes
 from tests.store.sources import failing, in_blocks, read
 
@@ -223,3 +225,14 @@ def test_put_claimed_key_behaves_like_any_key(store: Store) -> None:
     with pytest.raises(ValueError, match="died"):
         store.put("c", failing(b"some", ValueError("died")), claimed=True)
     assert {key: store.read_small(key) for key in listed(store)} == {"a": b"a stream", "b": b"a file"}
+
+
+def test_objects_stored_by_threads_while_the_caller_asks_return_on_open(store: Store) -> None:
+    """As packs of a dump in chunks are."""
+    data = {f"packs/{number}": os.urandom(number * BLOCK + number) for number in range(8)}
+    with Behind(2 if store.parallel_streams else 1) as behind:
+        for key, content in data.items():
+            behind.call(partial(store.put, key, from_bytes(content), estimate=len(content)))
+            if store.parallel_streams:
+                assert not store.exists("packs/none")
+    assert {key: read(store.open(key)) for key in data} == data
