@@ -80,8 +80,8 @@ _OTHER = Failure(
 _BY_OUTCOME = {
     DIED: Failure(
         "The run stopped without saying why: it was killed, or the host went down.",
-        "Look for the end of the process in the log of the host, and for lack of memory. The next"
-        " prune_backups removes what the run had stored.",
+        "Look for the end of the process in the log of the host, and for lack of memory. What the"
+        " run had stored is used by a later run, or removed by prune_backups after a day.",
         "Schedule backups with cron or systemd",
     ),
     STOPPED: Failure(

@@ -57,6 +57,14 @@ def test_tree_that_failed_last_night_is_named_with_the_reason(client: Client, ke
     assert "Not backed up: uploads." in run
     assert "Do: Check that the folder is mounted" in run
     assert "Backed up: default, sites-data." in run
+    assert "The whole message is in the log of the run" in run
+
+
+def test_page_of_a_run_that_was_killed_promises_no_message(client: Client, keep: Keep) -> None:
+    keep(troubled())
+    run = shown(client, f"run/{backup_id(17)}/")
+    assert "Its outcome is died ." in run and "Look for the end of the process" in run
+    assert "The whole message" not in run
 
 
 def test_names_with_markup_are_shown_as_text(client: Client, keep: Keep) -> None:
