@@ -123,6 +123,6 @@ def test_deletion_passed_off_as_pruning_alarms(signed: Signed) -> None:
     record.write_text(json.dumps({**run, "pruned": run["finished"]}))
     signed.manifest.unlink()
     monitored = signed.run("monitor_backups").ended(7).stdout
-    assert f"gone, although prune_backups did not remove them: {signed.id}" in monitored
+    assert f"gone, and no valid record says that prune_backups removed them: {signed.id}" in monitored
     pruned = signed.run("prune_backups")
     assert f"LOST: Backup {signed.id}" in pruned.ended(3).output

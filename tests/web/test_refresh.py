@@ -93,7 +93,7 @@ def test_page_never_waits_for_the_storage_that_its_process_reads(
 def test_what_only_the_host_of_the_backups_knows_stays_on_the_page(
     client: Client, gate: threading.Event
 ) -> None:
-    gone = "gone, although prune_backups did not remove them: 20200101T000000Z-000000"
+    gone = "gone, and no valid record says that prune_backups removed them: 20200101T000000Z-000000"
     lost = StatusCondition(name="lost", of="host web-1", ok=False, text=gone)
     old = healthy(NOW)
     failed = replace(

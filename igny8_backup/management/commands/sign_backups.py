@@ -29,7 +29,7 @@ class Command(BackupCommand):
         )
         text = (
             "Sign no backups, but the removals by prune_backups that only run records show so far. Use it"
-            " once, after you have set TRUSTED."
+            " once, after you have set TRUSTED or revoked a key."
         )
         parser.add_argument("--removals", action="store_true", help=text)
 

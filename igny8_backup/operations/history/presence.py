@@ -121,8 +121,8 @@ def lost_text(context: BackupContext, run: RunRecord) -> str:
     hint = f"If this is intended, run: accept_backup {run.id} --lost"
     if context.config.trust.required and run.pruned:
         hint = (
-            "Its run record says that it was pruned, but no trusted key signed that. If you have just set"
-            f" TRUSTED and pruned it before, run: sign_backups --removals. {hint}"
+            "Its run record says that it was pruned, but no trusted key signed that. If you pruned it before"
+            f" you set TRUSTED or revoked a key, run: sign_backups --removals. {hint}"
         )
     return (
         f"Backup {run.id} of host {run.host} is gone from {context.store.describe()}, and no record says that"

@@ -74,7 +74,7 @@ def host_conditions(
         yield Condition("run", name, host.settled.outcome == COMPLETE, text)
     gone = sorted(host.gone | set(host.missed if remembered is None else remembered), reverse=True)
     text = (
-        f"gone, although prune_backups did not remove them: {listed(gone)}"
+        f"gone, and no valid record says that prune_backups removed them: {listed(gone)}"
         if gone
         else "no backup is gone from storage"
     )
