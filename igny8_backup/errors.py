@@ -49,7 +49,10 @@ class BackupError(Exception):
         super().__init__(what, unchanged, hint)
 
     def __str__(self) -> str:
-        return " ".join(filter(None, self.parts))
+        text = ""
+        for part in filter(None, self.parts):
+            text += f" {part}" if text and not text.endswith("\n") else part  # a list ends with a newline
+        return text
 
     def __repr__(self) -> str:
         # Celery logs this, so it looks like the ``repr`` of an error whose only argument is the message.

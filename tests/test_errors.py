@@ -9,7 +9,14 @@ import pytest
 
 from igny8_backup import errors
 from igny8_backup.conf import ConfigurationError
-from igny8_backup.errors import BackupError, IntegrityError, ToolError, UsageError, adding_context
+from igny8_backup.errors import (
+    BackupError,
+    IntegrityError,
+    RefusedError,
+    ToolError,
+    UsageError,
+    adding_context,
+)
 
 
 def subclasses(kind: type[BackupError]) -> set[type[BackupError]]:
@@ -81,3 +88,8 @@ def test_pickled_error_is_equal(error: BackupError) -> None:
         vars(error),
     )
     assert str(type(error)(*error.args)) == str(error)  # as a Celery result backend builds it
+
+
+def test_message_after_a_list_begins_on_a_new_line_without_a_space() -> None:
+    error = RefusedError("Not possible:\n  - one\n", unchanged="Nothing was changed.", hint="Run it again.")
+    assert str(error) == "Not possible:\n  - one\nNothing was changed. Run it again."

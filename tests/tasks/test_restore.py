@@ -103,7 +103,7 @@ def test_restore_running_workers_are_refused_or_stopped(
     try:
         with worker(project, "busy", "--pool=prefork", "--include=jobs") as busy:
             refused = restore(project).ended(4)
-            assert "1 worker is running (busy@test). Stop them" in refused.stderr
+            assert "1 worker is running (busy@test). Stop the workers" in refused.stderr
             assert_shown(refused.stderr.replace("busy@test", "celery@web-1"))
             app.send_task("gate", [str(gate)])
             busy.wait_for("Task gate[")

@@ -15,12 +15,12 @@ STOP_SECONDS = 300
 """The default of ``WorkersPolicy.seconds``."""
 
 _UNASKED = "Celery workers cannot be asked whether they are running"
-_OTHERS_HINT = "Stop them by hand or in BEFORE_RESTORE, or give --ignore-workers."
+_OTHERS_HINT = "Stop the workers by hand or in BEFORE_RESTORE, or give --ignore-workers."
 _DOUBT_HINT = (
     "Make sure that they are stopped and give --ignore-workers, or name a function that lists running workers"
     " in IGNY8_BACKUP['WORKERS']."
 )
-_HINT = "Stop them (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
+_HINT = "Stop the workers (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def workers_notes(workers: Workers, policy: WorkersPolicy, *, live: bool) -> lis
     """
     notes = []
     if workers.names and policy.mode == STOP:
-        notes.append(f"{_listed(workers.names)} and will be stopped. Start them again afterwards.")
+        notes.append(f"{_listed(workers.names)} and will be stopped. Start the workers again afterwards.")
     if (unknown := _unknown(workers)) and not _forbids(policy, live=live):
         notes.append(f"{unknown}. Make sure that they are stopped.")
     if workers.names and policy.mode == IGNORE:
