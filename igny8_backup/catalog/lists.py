@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from threading import Lock
@@ -11,9 +11,11 @@ from typing import TypeVar
 
 from igny8_backup.catalog.failures import of_one_object
 from igny8_backup.errors import IntegrityError, StorageError
+from igny8_backup.formats.listed_packs import ListedPacks, PackGroup, PackGroups, select
 from igny8_backup.formats.lists import BLOCK_BYTES, SIZE_LIMIT, ListedObject, ObjectList, PackList, read_list
 from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
 from igny8_backup.formats.objects import ListReference, StoredObject
+from igny8_backup.formats.pack_list_reader import read_packs
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.store.intact import find_intact
 from igny8_backup.streams import Blocks
@@ -38,7 +40,7 @@ class Lists:
 
     def __init__(self, spares: Spares = lambda key, sha256, size: ()) -> None:
         self._spares = spares
-        self._packs: dict[ListReference, dict[str, StoredObject]] = {}
+        self._packs: dict[ListReference, PackGroups] = {}
         self._digests: OrderedDict[ListReference, dict[str, tuple[StoredObject, bytes]]] = OrderedDict()
         self._lock = Lock()
 
@@ -67,7 +69,7 @@ class Lists:
         with self._lock:
             found = self._digests.get(item.blocks_in)
             if found is None:
-                found = self._digests[item.blocks_in] = _digests_in(store, self._read(store, item.blocks_in))
+                found = self._digests[item.blocks_in] = _digests_in(self._read(store, item.blocks_in))
             self._digests.move_to_end(item.blocks_in)
             while len(self._digests) > DIGESTS_KEPT:
                 self._digests.popitem(last=False)
@@ -87,11 +89,11 @@ class Lists:
         return self._read(store, found).objects
 
     def _with_packs(self, store: Store, part: P, host: str) -> P:
-        packs: list[StoredObject] = []
+        packs: list[tuple[PackGroup, range]] = []
         for found in part.pack_lists:
             try:
                 known = self._packs_in(store, _reference(found))
-                packs += (known[key] for key in found.pack_keys(part.pack_folder(host)))
+                packs += select(known, found, part.pack_folder(host))
             except KeyError as missing:
                 problem = f"The list {found.key} does not describe the pack {missing.args[0]}."
                 return replace(part, packs_problem=problem, damaged_list=found.key)
@@ -101,32 +103,31 @@ class Lists:
                 return replace(part, packs_problem=error.what)
             except StorageError as error:
                 return replace(part, packs_problem=of_one_object(store, error))
-        return replace(part, packs=tuple(sorted(packs, key=lambda pack: pack.key)))
+        return replace(part, packs=ListedPacks(packs))
 
-    def _packs_in(self, store: Store, found: ListReference) -> Mapping[str, StoredObject]:
+    def _packs_in(self, store: Store, found: ListReference) -> PackGroups:
         with self._lock:
             if found not in self._packs:
-                read = self._read(store, found)
-                self._packs[found] = {
-                    pack.key: pack for pack in (_stored(store, item, found) for item in read.objects)
-                }
+                self._packs[found] = read_packs(self._content(store, found), found)
             return self._packs[found]
 
     def _read(self, store: Store, found: ListReference) -> ObjectList:
-        """Read the list ``found``. Its size and digest are checked before it is parsed."""
+        return read_list(self._content(store, found), found.key)
+
+    def _content(self, store: Store, found: ListReference) -> bytes:
+        """Return the list ``found`` as it is stored, after its size and digest were checked."""
         if found.stored_bytes > SIZE_LIMIT:
             what = f"The list {found.key} would have {found.stored_bytes} bytes. The limit is {SIZE_LIMIT}."
             raise IntegrityError(what, unchanged="It was not read, and nothing live was changed.")
         try:
-            data = _checked(store.open(found.key), found)
+            return _checked(store.open(found.key), found)
         except (MissingObjectError, IntegrityError):
             # A bucket may keep the version that was written, or a copy may have it.
             intact = find_intact(store, found.key, sha256=found.sha256, size=found.stored_bytes)
             spare = None if intact else self._read_spare(found)
             if intact is None and spare is None:
                 raise
-            data = _checked(store.open_version(found.key, intact), found) if intact else spare or b""
-        return read_list(data, found.key)
+            return _checked(store.open_version(found.key, intact), found) if intact else spare or b""
 
     def _read_spare(self, found: ListReference) -> bytes | None:
         for read in self._spares(found.key, found.sha256, found.stored_bytes):
@@ -141,19 +142,17 @@ def _checked(blocks: Blocks, found: ListReference) -> bytes:
         return b"".join(checked)
 
 
-def _digests_in(store: Store, read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
-    return {item.key: (_stored(store, item), item.digests()) for item in read.objects}
+def _digests_in(read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
+    return {item.key: (_stored(item), item.digests()) for item in read.objects}
 
 
-def _stored(store: Store, item: ListedObject, named_in: ListReference | None = None) -> StoredObject:
+def _stored(item: ListedObject) -> StoredObject:
     return StoredObject(
-        key=store.shared_key(item.key),
+        key=item.key,
         stored_bytes=item.stored_bytes,
         raw_bytes=item.raw_bytes,
         sha256=item.sha256,
         codecs=item.codecs,
-        named_in=named_in,
-        blocks_in=named_in if item.blocks else None,
     )
 
 

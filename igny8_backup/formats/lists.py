@@ -31,6 +31,7 @@ PACKS_LIMIT = 100_000
 """The largest number of packs that a manifest may name from one list. A manifest that names more is forged:
 a list with so many packs would exceed ``SIZE_LIMIT``."""
 
+_PACKS = keys.SHARED - {"list"}
 _SHA256_RE = re.compile("[0-9a-fA-F]{64}")
 _RANGE_RE = re.compile("([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?")
 
@@ -53,16 +54,22 @@ class PackList(ListReference):
         ``folder`` is the folder of the packs (``keys.pack_folder``). Raises ``ValueError`` if the numbers are
         malformed, or more than ``PACKS_LIMIT``.
         """
-        left = PACKS_LIMIT
-        for run, numbers in sorted(self.packs.items()):
-            for number in _numbers(numbers, left):
-                left -= 1
+        for run, first, last in self.ranges():
+            for number in range(first, last + 1):
                 yield f"{folder}{keys.pack_name(run, number)}{self.suffix}"
 
-    def first_keys(self, folder: str) -> Iterator[str]:
-        """Yield the first key of each run in :meth:`pack_keys`; its other keys differ in the number only."""
+    def ranges(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the needed packs, those of the earliest run first: the run, the first and the last number.
+
+        Raises the errors of :meth:`pack_keys`.
+        """
+        left = PACKS_LIMIT
         for run, numbers in sorted(self.packs.items()):
-            yield f"{folder}{keys.pack_name(run, next(_numbers(numbers, PACKS_LIMIT)))}{self.suffix}"
+            for first, last in _ranges(numbers):
+                left -= last - first + 1
+                if left < 0:
+                    raise ValueError(f"it names more than {PACKS_LIMIT} packs of one list")
+                yield run, first, last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +158,20 @@ def is_sha256(text: str) -> bool:
     return _SHA256_RE.fullmatch(text) is not None
 
 
+def may_list(parsed: keys.Key, host: str) -> bool:
+    """Return whether a list of packs of ``host`` is allowed to name an object with the key ``parsed``."""
+    return parsed.kind in _PACKS and parsed.host == host
+
+
+def has_sound_blocks(blocks: str, stored_bytes: int) -> bool:
+    """Return whether ``blocks`` can be the digests in base64 of an object of ``stored_bytes`` bytes."""
+    try:
+        digests = base64.b64decode(blocks, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return not digests or len(digests) == -(-stored_bytes // BLOCK_BYTES) * DIGEST_BYTES
+
+
 def as_ranges(numbers: Iterable[int]) -> str:
     """Return ``numbers`` as ``PackList.packs`` stores them: ``1-3,7`` for 1, 2, 3 and 7."""
     ranges: list[list[int]] = []
@@ -162,10 +183,10 @@ def as_ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def _numbers(text: str, limit: int) -> Iterator[int]:
-    """Yield the numbers of ``text``, such as ``1-40,42``.
+def _ranges(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of ``text``, such as ``1-40,42``: the first and the last number of each.
 
-    Raises ``ValueError`` if the text is malformed or has more than ``limit`` numbers.
+    Raises ``ValueError`` if the text is malformed.
     """
     previous = 0
     for piece in text.split(","):
@@ -173,10 +194,7 @@ def _numbers(text: str, limit: int) -> Iterator[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not previous < first <= last:
             raise ValueError(f"{text[:50]!r} does not number packs")
-        limit -= last - first + 1
-        if limit < 0:
-            raise ValueError(f"it names more than {PACKS_LIMIT} packs of one list")
-        yield from range(first, last + 1)
+        yield first, last
         previous = last
 
 
@@ -189,17 +207,10 @@ def _belongs(item: ListedObject, found: ObjectList, of: keys.Key) -> bool:
     if parsed is None:
         return False
     if of.kind == "list":
-        return parsed.kind in keys.SHARED - {"list"} and parsed.host == found.host
+        return may_list(parsed, found.host)
     return parsed.kind in ("details", "database", "runs", "index", "folders") and parsed.backup_id == found.id
 
 
 def _is_sound(item: ListedObject) -> bool:
-    if not (is_sha256(item.sha256) and item.stored_bytes >= 0 and item.raw_bytes >= 0):
-        return False
-    if not item.blocks:
-        return True
-    try:
-        digests = base64.b64decode(item.blocks, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return not digests or len(digests) == -(-item.stored_bytes // BLOCK_BYTES) * DIGEST_BYTES
+    sound = is_sha256(item.sha256) and item.stored_bytes >= 0 and item.raw_bytes >= 0
+    return sound and has_sound_blocks(item.blocks, item.stored_bytes)

@@ -6,6 +6,7 @@ contents are in the encrypted details: see ``formats.details``. ``formats.manife
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
@@ -97,9 +98,14 @@ class DatabasePart(PackedPart):
         """
         return (self.dump, *self.data)
 
-    def objects(self) -> tuple[StoredObject, ...]:
-        """Return the stored archives of the dump, or the indexes and the packs of a dump in chunks."""
-        return (self.object, *self.data, *self.packs) if self.object else ()
+    def own_objects(self) -> tuple[StoredObject, ...]:
+        """Return the stored archives of the dump, or the indexes of a dump in chunks."""
+        return (self.object, *self.data) if self.object else ()
+
+    @property
+    def needed_packs(self) -> Sequence[StoredObject]:
+        """The packs with the chunks of the dump."""
+        return self.packs if self.object else ()
 
     def pack_folder(self, host: str) -> str:
         return chunk_folder(host, self.alias)
@@ -148,9 +154,9 @@ class TreePart(PackedPart):
             raise damaged_backup(f"The manifest of the backup names no index of the tree {self.name!r}.")
         return self.index
 
-    def objects(self) -> tuple[StoredObject, ...]:
-        """Return the index (list of files), the tar of folders and links, and the packs (tars of files)."""
-        return tuple(item for item in (self.index, self.folders, *self.packs) if item)
+    def own_objects(self) -> tuple[StoredObject, ...]:
+        """Return the index (list of files), and the tar of folders and links."""
+        return tuple(item for item in (self.index, self.folders) if item)
 
     def pack_folder(self, host: str) -> str:
         return keys.pack_folder(host, self.name)
@@ -215,16 +221,20 @@ class Manifest:
         """Return every object that the backup needs, its lists included, beginning with the details."""
         return (*self.contents(), *self.lists())
 
+    def own_objects(self) -> tuple[StoredObject, ...]:
+        """Return :meth:`objects` without packs."""
+        return (self.details, *(item for part in self.parts for item in part.own_objects()), *self.lists())
+
     def named_keys(self) -> set[str]:
         """Return the keys of all objects that the backup needs, even of packs whose list is lost."""
-        if not self.left_out and all(part.packs or not part.pack_lists for part in self.parts):
-            return {item.key for item in self.objects()}
-        whole = self.as_stored()  # a copy may hold a part of it only
-        found = {item.key for item in (*self.objects(), *whole.objects())}
-        return found.union(*(part.pack_keys(self.host) for part in whole.parts))
+        whole = self.as_stored() if self.left_out else self  # a copy may hold a part of it only
+        own = {item.key for item in (*self.own_objects(), *whole.own_objects())}
+        return own.union(*(part.pack_keys(self.host) for part in whole.parts))
 
     def as_stored(self) -> Manifest:
         """Return the manifest as it is stored: with all parts, without the packs that its lists name."""
+        if not self.left_out and not any(part.packs for part in self.parts if part.pack_lists):
+            return self
         left_out = {(part.kind, part.name): part for part in self.left_out}
         parts = [left_out.get((part.kind, part.name), part) for part in self.parts]
         stored = [replace(part, packs=()) if part.pack_lists else part for part in parts]
@@ -237,7 +247,8 @@ class Manifest:
 
     @property
     def stored_bytes(self) -> int:
-        return sum(item.stored_bytes for item in self.objects())
+        packs = sum(part.pack_bytes for part in self.parts)
+        return packs + sum(item.stored_bytes for item in self.own_objects())
 
     @property
     def encrypted(self) -> bool:

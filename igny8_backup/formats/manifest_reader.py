@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
@@ -57,14 +58,22 @@ def _check_pack_names(manifest: Manifest, part: DatabasePart | TreePart, name: s
     Raises ``IntegrityError``.
     """
     kinds = keys.TREE_PACKS if isinstance(part, TreePart) else {"chunk"}
+    folder = part.pack_folder(manifest.host)
     try:
-        found = list(map(keys.pack_of, part.pack_keys(manifest.host)))
-        forms = list(part.forms_of_keys(manifest.host))
+        listed = [(found.suffix, one) for found in part.pack_lists for one in found.ranges()]
     except ValueError as error:
         raise IntegrityError(f"{name} is malformed: {error}.", unchanged="Nothing was changed.") from None
-    if wrong := next((key for key in forms if not _is_of_kind(key, kinds)), None):
+    # The keys of a run in a list differ in the number only.
+    forms = [f"{folder}{keys.pack_name(run, 1)}{suffix}" for suffix, (run, _, _) in listed]
+    forms += () if part.pack_lists else [pack.key for pack in part.packs]
+    if wrong := next((key for key in dict.fromkeys(forms) if not _is_of_kind(key, kinds)), None):
         raise IntegrityError(f"{name} names the object {wrong!r}, which the backup cannot have.")
-    if len(set(found)) < len(found):
+    ranges = sorted(one for _, one in listed)
+    twice = any(
+        run == after and last >= next_one for (run, _, last), (after, next_one, _) in pairwise(ranges)
+    )
+    own = () if part.pack_lists else [keys.pack_of(pack.key) for pack in part.packs]
+    if twice or len(set(own)) < len(own):
         raise IntegrityError(f"{name} names a pack of {part.describe()} twice.")
 
 
@@ -138,5 +147,4 @@ def _places(manifest: Manifest) -> Iterator[tuple[StoredObject, str, str]]:
             yield tree.folders, "folders", tree.name
         for pack in tree.packs:
             yield pack, "pack", tree.name
-    for found in (item for each in manifest.parts for item in each.lists()):
-        yield found, "list", ""
+    yield from ((list_object(found), "list", "") for each in manifest.parts for found in each.pack_lists)

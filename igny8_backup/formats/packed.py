@@ -5,11 +5,12 @@ Several backups can share a pack.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
+from igny8_backup.formats.listed_packs import bytes_of
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.objects import StoredObject, list_object
 from igny8_backup.formats.record_types import NOT_STORED
@@ -21,11 +22,12 @@ class PackedPart:
 
     ``packs`` are all packs that the part needs, oldest first, including packs of earlier backups. Manifests
     of schema 1 store ``packs``. Later manifests store ``pack_lists``, the lists that name the packs, and
-    ``catalog.lists`` reads the packs from these lists. If a list cannot be read, ``packs_problem`` says why;
-    if a list is damaged, ``damaged_list`` is its key. These two fields exist in memory only.
+    ``catalog.lists`` reads the packs from these lists, as ``ListedPacks``. If a list cannot be read,
+    ``packs_problem`` says why; if a list is damaged, ``damaged_list`` is its key. These two fields exist in
+    memory only.
     """
 
-    packs: tuple[StoredObject, ...] = ()
+    packs: Sequence[StoredObject] = ()
     pack_lists: tuple[PackList, ...] = ()
     packs_problem: str = field(default="", compare=False, metadata=NOT_STORED)
     damaged_list: str = field(default="", compare=False, metadata=NOT_STORED)
@@ -34,16 +36,30 @@ class PackedPart:
         """Return the folder in storage of the packs, given the host of the backup."""
         raise NotImplementedError
 
+    def own_objects(self) -> tuple[StoredObject, ...]:
+        """Return the objects that hold the contents of the part, without packs."""
+        raise NotImplementedError
+
+    @property
+    def needed_packs(self) -> Sequence[StoredObject]:
+        """The packs that hold contents of the part."""
+        return self.packs
+
+    @property
+    def pack_bytes(self) -> int:
+        """The sum of the sizes of :attr:`needed_packs` in storage."""
+        return bytes_of(self.needed_packs)
+
     def objects(self) -> tuple[StoredObject, ...]:
         """Return the objects that hold the contents of the part."""
-        raise NotImplementedError
+        return (*self.own_objects(), *self.needed_packs)
 
     def describe(self) -> str:
         """Return what the part is, for messages."""
         raise NotImplementedError
 
     @property
-    def stored_packs(self) -> tuple[StoredObject, ...]:
+    def stored_packs(self) -> Sequence[StoredObject]:
         """The packs. Raises ``IntegrityError`` if a list that names them is missing or damaged."""
         if self.packs_problem:
             raise damaged_backup(f"The packs of {self.describe()} are not known: {self.packs_problem}")
@@ -68,10 +84,3 @@ class PackedPart:
             yield from (pack.key for pack in self.packs)
         for found in self.pack_lists:
             yield from found.pack_keys(self.pack_folder(host))
-
-    def forms_of_keys(self, host: str) -> Iterator[str]:
-        """Yield enough of :meth:`pack_keys` to check the form of all: the others differ in a number only."""
-        if not self.pack_lists:
-            yield from (pack.key for pack in self.packs)
-        for found in self.pack_lists:
-            yield from found.first_keys(self.pack_folder(host))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -46,7 +46,7 @@ def reader_of(kind: Any) -> Read:
     if origin in (Union, types.UnionType):
         (kind,) = (arm for arm in arguments if arm is not type(None))
         return _or_none(reader_of(kind)) if len(arguments) > 1 else reader_of(kind)
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return _tuple_reader(reader_of(arguments[0]), shared=arguments[0] is str)
     if origin is dict:
         return _dict_reader(reader_of(arguments[1]))
@@ -101,7 +101,7 @@ def _or_none(inner: Read) -> Read:
 
 
 @lru_cache(maxsize=1024)
-def _shared(texts: tuple[str, ...]) -> tuple[str, ...]:
+def shared_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return an equal tuple, the same for all records: thousands of them name the same few codecs."""
     return texts
 
@@ -117,7 +117,7 @@ def _tuple_reader(inner: Read, *, shared: bool) -> Read:
         except _WrongValueError as error:
             error.path = f"[{len(items)}]{error.path}"
             raise
-        return _shared(tuple(items)) if shared else tuple(items)
+        return shared_texts(tuple(items)) if shared else tuple(items)
 
     return read
 
@@ -140,21 +140,23 @@ def _dict_reader(inner: Read) -> Read:
 
 def _dataclass_reader(kind: Any) -> Read:
     hints = get_type_hints(kind)
-    fields = [(field.name, reader_of(hints[field.name]), is_required(field)) for field in stored_fields(kind)]
+    fields = [(field.name, reader_of(hints[field.name])) for field in stored_fields(kind)]
+    required = dict.fromkeys(field.name for field in stored_fields(kind) if is_required(field)).keys()
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _WrongValueError("is not an object")
+        if not required <= value.keys():
+            name = next(name for name in required if name not in value)
+            raise _WrongValueError("is missing", f".{name}")
         found = {}
-        for name, inner, required in fields:
-            if name in value:
-                try:
+        try:
+            for name, inner in fields:
+                if name in value:
                     found[name] = inner(value[name])
-                except _WrongValueError as error:
-                    error.path = f".{name}{error.path}"
-                    raise
-            elif required:
-                raise _WrongValueError("is missing", f".{name}")
+        except _WrongValueError as error:
+            error.path = f".{name}{error.path}"
+            raise
         return kind(**found)
 
     return read

@@ -69,7 +69,7 @@ def from_json(
     Raises :class:`IntegrityError` if ``data`` is not a record of this class or has a newer schema. The error
     message contains ``name``, the name of the record, and ``hint``, what to do if the record is damaged.
     """
-    if sum(map(data.count, (b"{", b"[", b","))) > VALUES_LIMIT:
+    if len(data) > VALUES_LIMIT and sum(map(data.count, (b"{", b"[", b","))) > VALUES_LIMIT:
         what = f"{name} has more than {VALUES_LIMIT} JSON values, the most that is read."
         raise IntegrityError(what, unchanged=_UNCHANGED, hint=hint)
     try:

@@ -22,7 +22,7 @@ class OptionalMethods:
     parallel, except those of ``parallel_lists``."""
 
     parallel_lists = False
-    """Whether several threads may call ``list`` and ``list_level`` at the same time."""
+    """Whether several threads may call ``list``, ``list_level`` and ``list_page`` at the same time."""
 
     readers = 8
     """How many threads may read small objects at the same time, if ``parallel_streams`` allows threads."""
@@ -48,6 +48,15 @@ class OptionalMethods:
         Only stores with ``parallel_lists`` have this method. Raises ``StorageError``.
         """
         raise NotImplementedError(prefix)
+
+    def list_page(self, prefix: str, after: str) -> tuple[list[Stored], str] | None:
+        """Return some of the objects in the folder ``prefix`` and its subfolders: those that come first.
+
+        Only keys greater than ``after`` count. The result has the objects, sorted by key, and the key after
+        which further objects follow; empty if there are none. ``None``: this server lists keys in another
+        order. Only stores with ``parallel_lists`` have this method. Raises ``StorageError``.
+        """
+        raise NotImplementedError(prefix, after)
 
     def abandoned_uploads(self) -> list[UnfinishedUpload]:
         """Return the unfinished multipart uploads, including those that another process still performs."""
@@ -108,10 +117,6 @@ class OptionalMethods:
         ``StorageError``, and ``ObjectExistsError`` if this store already has an object ``key``.
         """
         return None
-
-    def shared_key(self, key: str) -> str:
-        """Return ``key``, as the text that the store itself holds in memory, if it does."""
-        return key
 
     def protection(self) -> Protection | None:
         """Return how the storage protects its objects, or ``None`` if the storage is not S3.

@@ -24,6 +24,8 @@ from igny8_backup.formats.lists import (
     list_key,
     read_list,
 )
+from igny8_backup.formats.objects import ListReference
+from igny8_backup.formats.pack_list_reader import read_packs
 
 ID = "20261122T021500Z-7f3a9c"
 EARLIER = "20261121T021500Z-000000"
@@ -38,6 +40,14 @@ PACK = ListedObject(
     blocks=in_base64(bytes(64)),
 )
 LIST = ObjectList(schema=SCHEMA, id=ID, host="web-1", block_bytes=BLOCK_BYTES, objects=(PACK,))
+
+
+def assert_refused(data: bytes, complaint: str) -> None:
+    """Assert that both readers of lists refuse ``data`` with an error that matches ``complaint``."""
+    with pytest.raises(IntegrityError, match=complaint):
+        read_list(data, KEY)
+    with pytest.raises(IntegrityError, match=complaint):
+        read_packs(data, ListReference(key=KEY, stored_bytes=len(data), sha256="0" * 64))
 
 
 def pack_list(packs: dict[str, str]) -> PackList:
@@ -91,6 +101,8 @@ def test_pack_keys_of_malformed_or_huge_numbers_raise(numbers: str) -> None:
         ({"host": "web-2"}, "it is that of run"),
         ({"block_bytes": 1}, "its blocks have 1 bytes"),
         ({"block_bytes": True}, "block_bytes is not int"),
+        ({"block_bytes": float(BLOCK_BYTES)}, "block_bytes is not int"),
+        ({"schema": True}, "schema is not int"),
         ({"objects": [PACK, PACK]}, "holds an object twice"),
         ({"objects": {}}, "objects is not a list"),
         ({"schema": 2}, "pip install --upgrade igny8-backup"),
@@ -98,8 +110,7 @@ def test_pack_keys_of_malformed_or_huge_numbers_raise(numbers: str) -> None:
 )
 def test_read_list_of_another_run_or_malformed_is_refused(change: dict[str, Any], complaint: str) -> None:
     plain = {**records.to_plain(LIST), **records.to_plain(change)}
-    with pytest.raises(IntegrityError, match=complaint):
-        read_list(json.dumps(plain).encode(), KEY)
+    assert_refused(json.dumps(plain).encode(), complaint)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +137,20 @@ def test_read_list_of_another_run_or_malformed_is_refused(change: dict[str, Any]
 def test_read_list_with_a_hostile_object_is_refused(change: dict[str, Any], complaint: str) -> None:
     plain = records.to_plain(LIST)
     plain["objects"][0] |= change
-    with pytest.raises(IntegrityError, match=complaint):
-        read_list(json.dumps(plain).encode(), KEY)
+    assert_refused(json.dumps(plain).encode(), complaint)
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"schema": 1', b'"schema": 1, "schema": 1'), (b'"schema": 1', b'"schema": 1, "new": NaN')],
+    [
+        (b'"schema": 1', b'"schema": 1, "schema": 1'),
+        (b'"schema": 1', b'"schema": 1, "new": NaN'),
+        (b'"raw_bytes": 30', b'"raw_bytes": 30, "raw_bytes": 31'),
+        (b'"raw_bytes": 30', b'"raw_bytes": 30, "raw\\u005fbytes" : 31'),
+    ],
 )
 def test_read_list_that_readers_understand_differently_is_refused(old: bytes, new: bytes) -> None:
-    with pytest.raises(IntegrityError, match="the same name twice|contains NaN"):
-        read_list(records.to_json(LIST).replace(old, new), KEY)
+    assert_refused(records.to_json(LIST).replace(old, new), "the same name twice|contains NaN")
 
 
 def test_list_of_blocks_holds_objects_of_its_own_backup_only() -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from operator import attrgetter
 from typing import TypeVar
 
@@ -20,11 +21,14 @@ from igny8_backup.formats import keys
 from igny8_backup.store import Store, Stored
 from igny8_backup.store.objects import is_key
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
 """The folders of a storage, in the order in which they are listed."""
 SIDE_BY_SIDE = 8
+_PAGES_EACH = 6
+"""The number of pages that a range should have at least: each range may cost one request more."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _UNKNOWN = -(1 << 63)
 _HOSTS_LIMIT = 8
@@ -39,18 +43,12 @@ class ListedFolder:
     """
 
     def __init__(self, listed: Iterable[Stored], tagged: Callable[[str], bool]) -> None:
-        self._keys: list[str] = []
-        self._sizes = array("q")
-        self._modified = array("q")
-        self._written: dict[str, tuple[str, int]] = {}
-        for item in sorted(listed, key=attrgetter("key")):
-            if self._keys and self._keys[-1] == item.key:
-                del self._keys[-1], self._sizes[-1], self._modified[-1]
-            self._keys.append(item.key)
-            self._sizes.append(item.size)
-            self._modified.append(_since_epoch(item.modified))
-            if tagged(item.key):
-                self._written[item.key] = item.tag, item.mtime_ns
+        found = {item.key: item for item in listed}
+        items = sorted(found.values(), key=attrgetter("key"))
+        self._keys = [item.key for item in items]
+        self._sizes = array("q", [item.size for item in items])
+        self._modified = array("q", [_since_epoch(item.modified) for item in items])
+        self._written = {item.key: (item.tag, item.mtime_ns) for item in items if tagged(item.key)}
 
     def __iter__(self) -> Iterator[Stored]:
         return map(self._at, range(len(self._keys)))
@@ -64,10 +62,12 @@ class ListedFolder:
         position = self._position(key)
         return None if position is None else self._sizes[position]
 
-    def shared(self, key: str) -> str:
-        """Return the listed text that equals ``key``, so that the other need not be kept; else ``key``."""
-        position = self._position(key)
-        return key if position is None else self._keys[position]
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return :meth:`size` of each of the sorted ``keys``, fast if nothing was listed between them."""
+        first = bisect_left(self._keys, keys[0]) if keys else 0
+        if self._keys[first : first + len(keys)] == keys:
+            return list(self._sizes[first : first + len(keys)])
+        return [self.size(key) for key in keys]
 
     def documents(self) -> Iterator[Stored]:
         """Yield the objects whose tags are kept, sorted by key."""
@@ -117,16 +117,25 @@ def list_packs_and_checks(store: Store, unlisted: dict[str, str]) -> list[Stored
     if not store.parallel_lists:
         return list_folders(store, [keys.PACKS, *folders], unlisted)
     objects, hosts = store.list_level(keys.PACKS)
-    below = [f"{keys.PACKS}{host}/" for host in hosts]
+    below = {f"{keys.PACKS}{host}/": list[str]() for host in hosts}
+    if len(hosts) <= _HOSTS_LIMIT and all(map(_is_folder, below)):
+        levels = list(zip(below, _side_by_side(store.list_level, below), strict=True))
+        objects += [item for _, (found, _) in levels for item in found]
+        below = {f"{host}{tree}/": _writers(found) for host, (found, trees) in levels for tree in trees}
     if not all(map(_is_folder, below)):
         return list_folders(store, [keys.PACKS, *folders], unlisted)
-    if len(hosts) <= _HOSTS_LIMIT:
-        levels = _side_by_side(store.list_level, below)
-        objects += [item for found, _ in levels for item in found]
-        below = [f"{host}{tree}/" for host, (_, trees) in zip(below, levels, strict=True) for tree in trees]
-        if not all(map(_is_folder, below)):
-            return list_folders(store, [keys.PACKS, *folders], unlisted)
-    return objects + list_folders(store, [*below, *folders], unlisted)
+    return objects + list_spread(store, {**below, **dict.fromkeys(folders, ())}, unlisted)
+
+
+def list_backups(store: Store, runs: Iterable[Stored], unlisted: dict[str, str]) -> list[Stored]:
+    """Return all objects in the folder of the backups. Raises ``StorageError``.
+
+    ``runs`` are the listed run records. Subfolders that cannot be listed are added to ``unlisted``, with the
+    reasons.
+    """
+    if not store.parallel_lists:
+        return list(store.list(keys.BACKUPS, unlisted))
+    return list_spread(store, {keys.BACKUPS: _writers(runs)}, unlisted)
 
 
 def list_rest(store: Store, unlisted: dict[str, str]) -> list[Stored]:
@@ -157,9 +166,62 @@ def list_folders(store: Store, folders: Iterable[str], unlisted: dict[str, str])
     return [item for items in found for item in items]
 
 
-def _side_by_side(call: Callable[[str], T], folders: Iterable[str]) -> list[T]:
+def list_spread(store: Store, folders: Mapping[str, Sequence[str]], unlisted: dict[str, str]) -> list[Stored]:
+    """Return all objects in ``folders``. A large folder is listed in several ranges at the same time.
+
+    Each folder is mapped to names at which the keys of objects in it begin, sorted and spread about evenly
+    over all objects. It may be mapped to nothing. The store must have ``list_page``. Raises ``StorageError``.
+    """
+    pages = _side_by_side(lambda folder: store.list_page(folder, ""), folders)
+    ranges = [
+        (folder, *bounds)
+        for (folder, names), page in zip(folders.items(), pages, strict=True)
+        for bounds in pairwise(_bounds(folder, names, page[1] if page else ""))
+    ]
+    rest = _side_by_side(lambda one: _between(store, *one), ranges)
+    found = [(folder, page and page[0]) for folder, page in zip(folders, pages, strict=True)]
+    found += [(folder, objects) for (folder, *_), objects in zip(ranges, rest, strict=True)]
+    unordered = {folder for folder, objects in found if objects is None}
+    objects = [item for folder, some in found if some and folder not in unordered for item in some]
+    return objects + list_folders(store, sorted(unordered), unlisted)
+
+
+def _bounds(folder: str, names: Sequence[str], last: str) -> list[str]:
+    """Return the keys that divide the rest of a ``folder`` into ranges.
+
+    ``last`` is the last key of its first page, and an empty text is the end of the folder. The ``names`` in
+    the first page say how many pages may follow.
+    """
+    if not last:
+        return []
+    done = bisect_left(names, last.removeprefix(folder))
+    left = names[done:]
+    count = max(1, min(SIDE_BY_SIDE, len(left) // max(done, 1) // _PAGES_EACH))
+    return [last, *(f"{folder}{left[len(left) * number // count]}" for number in range(1, count)), ""]
+
+
+def _between(store: Store, folder: str, after: str, until: str) -> list[Stored] | None:
+    """Return the objects with keys greater than ``after``, up to ``until``; up to the end if it is empty.
+
+    Returns ``None`` if the server does not list keys in order.
+    """
+    found: list[Stored] = []
+    while page := store.list_page(folder, after):
+        objects, after = page
+        found += objects
+        if not after or (until and after >= until):
+            return [item for item in found if not until or item.key <= until]
+    return None
+
+
+def _side_by_side(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="listing") as pool:
-        return list(pool.map(call, folders))
+        return list(pool.map(call, items))
+
+
+def _writers(written: Iterable[Stored]) -> list[str]:
+    """Return the sorted ids of the runs that wrote the objects ``written``."""
+    return sorted({found for item in written if (found := keys.writer(item.key))})
 
 
 def _is_folder(name: str) -> bool:

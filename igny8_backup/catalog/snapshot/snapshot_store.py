@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from igny8_backup.catalog.snapshot import collected
+from igny8_backup.catalog.snapshot import collected, listing
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
 from igny8_backup.catalog.snapshot.documents import LARGEST, is_document, is_small
-from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, by, list_packs_and_checks, list_rest
+from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, by
 from igny8_backup.catalog.snapshot.read_only import ReadOnlyStore
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys
@@ -132,8 +131,9 @@ class SnapshotStore(ReadOnlyStore):
         """Return the size in bytes of an object as it was listed; ``None`` if it was not listed."""
         return self._folder_of(key).size(key)
 
-    def shared_key(self, key: str) -> str:
-        return self._folder_of(key).shared(key)
+    def listed_sizes(self, keys: Sequence[str]) -> builtins.list[int | None]:
+        """Return :meth:`listed_size` of each key. ``keys`` are sorted, and all are in the same folder."""
+        return self._folder_of(keys[0]).sizes(keys) if keys else []
 
     def __contains__(self, key: object) -> bool:
         """Return whether ``key`` is the key of a listed document."""
@@ -198,7 +198,7 @@ class SnapshotStore(ReadOnlyStore):
     def _first(self) -> dict[str, ListedFolder]:
         """The objects in all folders except the folder of the backups, by folder."""
         found: dict[str, builtins.list[Stored]] = {folder: [] for folder in FOLDERS}
-        listed = list_packs_and_checks(self.current, self.unlisted)
+        listed = listing.list_packs_and_checks(self.current, self.unlisted)
         listed += self.current.list(keys.RUNS, self.unlisted)
         while listed:
             item = listed.pop()
@@ -209,20 +209,22 @@ class SnapshotStore(ReadOnlyStore):
     def _backups(self) -> ListedFolder:
         """The objects in the folder of the backups. It is listed after the run records."""
         found = {item.key: item for item in self._first[keys.BACKUPS]}
-        found |= {item.key: item for item in self.current.list(keys.BACKUPS, self.unlisted)}
+        listed = listing.list_backups(self.current, self._first[keys.RUNS], self.unlisted)
+        found |= {item.key: item for item in listed}
         return ListedFolder(found.values(), is_document)
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:
-        return list_rest(self.current, self.unlisted)
+        return listing.list_rest(self.current, self.unlisted)
 
     @cached_property
     def _lists(self) -> Mapping[str, builtins.list[Stored]]:
         """The lists of packs that each backup wrote, by the id of the backup."""
-        return by(lambda key: key.endswith(".json") and keys.writer(key), self._first[keys.PACKS])
+        return by(lambda key: key.endswith(".json") and keys.writer(key), self._first[keys.PACKS].documents())
 
     @cached_property
     def _signatures(self) -> Mapping[str, builtins.list[Stored]]:
         """The signatures, by the folder of the documents that they sign."""
-        listed = chain(self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED])
+        folders = (self._backups, self._first[keys.CHECKS], self._first[keys.REMOVED])
+        listed = (item for folder in folders for item in folder.documents())
         return by(lambda key: key.endswith(".sig") and key.rpartition("/signatures/")[0], listed)

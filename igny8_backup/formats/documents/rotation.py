@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from igny8_backup.formats.listed_packs import ListedPacks
 from igny8_backup.formats.objects import StoredObject
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def with_objects(record: T, change: Callable[[StoredObject], StoredObject]) -> T
 def _changed(value: Any, change: Callable[[StoredObject], StoredObject]) -> Any:
     if isinstance(value, StoredObject):
         return change(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, ListedPacks)):
         return tuple(_changed(item, change) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(

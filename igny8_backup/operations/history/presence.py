@@ -11,12 +11,15 @@ from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.removals import Removals
+from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import ALTERED, MISSING, ObjectDamage
 from igny8_backup.formats.documents.run_record import RunRecord
+from igny8_backup.formats.listed_packs import ListedPacks, PackGroup
 from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.objects import StoredObject
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.read.snapshot import listed_sizes, unlisted_folders, without_snapshot
+from igny8_backup.operations.read.snapshot import snapshot_store, unlisted_folders, without_snapshot
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.store.intact import size_with_versions
 
@@ -33,17 +36,13 @@ def absent_objects(
     folders that could not be listed are ignored, too. ``now`` is the time at which the damage is found.
     Raises ``StorageError``.
     """
-    store, size_of = context.store, listed_sizes(context)
-    doubtful = {
-        (item.key, item.stored_bytes)
-        for manifest in manifests
-        for item in manifest.objects()
-        if size_of(item.key) != item.stored_bytes
-    }
+    store, listed = context.store, snapshot_store(context)
+    wrong: dict[PackGroup, frozenset[int]] = {}
+    doubtful = {item for manifest in manifests for item in _doubtful(manifest, listed, wrong)}
     absent: dict[tuple[str, int], ObjectDamage] = {}
     unlisted = tuple(unlisted_folders(context))
     for key, expected in sorted(doubtful):
-        size = size_of(key)
+        size = listed.listed_size(key)
         if size is None and key.startswith(unlisted):
             continue
         if len(absent) < CONFIRMED:
@@ -59,6 +58,29 @@ def absent_objects(
         if lacking - still and store.exists(keys.manifest_key(manifest.id)):
             still |= lacking
     yield from (absent[item] for item in sorted(still))
+
+
+def _doubtful(
+    manifest: Manifest, listed: SnapshotStore, wrong: dict[PackGroup, frozenset[int]]
+) -> Iterator[tuple[str, int]]:
+    """Yield the key and the expected size of each object of a backup that is not ``listed`` with this size.
+
+    ``wrong`` keeps the positions of such packs in each group, because many backups need the same packs.
+    """
+    items: list[StoredObject] = [*manifest.own_objects()]
+    for packs in (part.needed_packs for part in manifest.parts):
+        if not isinstance(packs, ListedPacks):
+            items += packs
+            continue
+        for group, rows in packs.selected:
+            if group not in wrong:
+                sizes = enumerate(zip(group.sizes(), listed.listed_sizes(group.keys()), strict=True))
+                wrong[group] = frozenset(row for row, (expected, size) in sizes if size != expected)
+            if wrong[group]:
+                items += group.packs(row for row in rows if row in wrong[group])
+    for item in items:
+        if listed.listed_size(item.key) != item.stored_bytes:
+            yield item.key, item.stored_bytes
 
 
 def damaged_lists(manifests: Iterable[Manifest], now: datetime) -> Iterator[ObjectDamage]:

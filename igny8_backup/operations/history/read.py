@@ -75,7 +75,8 @@ def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> Hist
     """
     context = take_snapshot(context)
     now, store, unread = context.clock(), context.store, dict[str, str]()
-    listed = {item.key: item.size for item in store.list(keys.BACKUPS)}
+    # The other objects of backups are contents, whose keys would be parsed in vain.
+    listed = [item.key for item in store.list(keys.BACKUPS) if item.key.endswith((".json", ".sig"))]
     found = [parsed.backup_id for key in listed if (parsed := keys.parse(key)) and parsed.kind == "manifest"]
     unlisted = unlisted_folders(context)
     found += [key.split("/")[1] for key in unlisted if key.startswith(keys.BACKUPS)]

@@ -44,13 +44,10 @@ def unlisted_folders(context: BackupContext) -> dict[str, str]:
     return context.store.unlisted if isinstance(context.store, SnapshotStore) else {}
 
 
-def listed_sizes(context: BackupContext) -> Callable[[str], int | None]:
-    """Return a function that returns the size in bytes of a listed object, ``None`` if it was not listed.
-
-    ``context`` must show a snapshot.
-    """
+def snapshot_store(context: BackupContext) -> SnapshotStore:
+    """Return the store of ``context``, which must show a snapshot."""
     assert isinstance(context.store, SnapshotStore)  # noqa: S101 - for the type checker
-    return context.store.listed_size
+    return context.store
 
 
 def read_current(context: BackupContext, backup_id: str) -> Manifest:

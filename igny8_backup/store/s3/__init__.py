@@ -29,6 +29,7 @@ from igny8_backup.store.s3.protection import may_lock, protection
 from igny8_backup.store.s3.requests.bucket import Bucket, Parameters
 from igny8_backup.store.s3.requests.client import client_of
 from igny8_backup.store.s3.requests.errors import translated_errors
+from igny8_backup.store.s3.requests.listing import OBJECTS, in_order
 from igny8_backup.store.s3.server_copy import LARGEST, copy_on_server
 from igny8_backup.store.s3.upload import part_size, upload, upload_file
 from igny8_backup.store.s3.versions import PastStore, Versions
@@ -135,6 +136,12 @@ class S3Store(Store):
         top = self._location + self.prefix
         objects, folders = self._bucket.level(self._location + self._folder(prefix))
         return [item.renamed(item.key.removeprefix(top)) for item in objects], folders
+
+    def list_page(self, prefix: str, after: str) -> tuple[list[Stored], str] | None:
+        top = self._location + self.prefix
+        given = {"StartAfter": top + after} if after else {}
+        pages = self._bucket.pages(OBJECTS, Prefix=self._location + self._folder(prefix), **given)
+        return in_order(next(pages), after, top)
 
     def delete_several(self, keys: Sequence[str], check: Callable[[], None]) -> Iterator[str]:
         if self._versions.are_kept():

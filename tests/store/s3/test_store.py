@@ -23,6 +23,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "put claimed": lambda store: store.put("a", from_bytes(b"data"), claimed=True),
     "put_small": lambda store: store.put_small("a", b"data"),
     "delete": lambda store: store.delete("a"),
+    "list_page": lambda store: store.list_page("backups", "backups/a"),
     "abandoned_uploads": lambda store: store.abandoned_uploads(),
 }
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -78,6 +79,12 @@ def test_listings_span_several_pages(open_s3: OpenStore, s3_server: RcloneS3) ->
     for number in range(1_100):
         (folder / f"{number:04}").touch()
     assert [stored.key for stored in store.list("many")] == [f"many/{number:04}" for number in range(1_100)]
+    first, following = store.list_page("many", "many/0049") or ([], "")
+    assert [stored.key for stored in first] == [f"many/{number:04}" for number in range(50, 1_050)]
+    assert following == "many/1049"
+    rest, following = store.list_page("many", following) or ([], "")
+    assert ([stored.key for stored in rest], following) == ([f"many/{n:04}" for n in range(1_050, 1_100)], "")
+    assert store.list_page("many", "many/9") == ([], "")
 
 
 def test_folder_markers_are_no_objects(open_s3: OpenStore, proxy: CuttingProxy) -> None:

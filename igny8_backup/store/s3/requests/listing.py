@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from igny8_backup.errors import StorageError
@@ -42,16 +43,30 @@ class Listing:
         return following
 
 
-def contents(page: dict[str, Any]) -> Iterator[Stored]:
+def contents(page: dict[str, Any], top: str = "") -> Iterator[Stored]:
     """Yield the objects in a page of ``OBJECTS``, without those that other tools create as folders.
 
+    ``top`` is removed from the start of the keys.
     The tag of an object is its ETag and the time of writing, in case a server gives the same ETag twice.
     """
     for entry in page.get("Contents", ()):
         if not entry["Key"].endswith("/"):
             modified, text = _written(entry["LastModified"])
             tag = f"{entry['ETag']} {text}" if entry.get("ETag") else ""
-            yield Stored(entry["Key"], entry["Size"], modified, tag)
+            yield Stored(entry["Key"].removeprefix(top), entry["Size"], modified, tag)
+
+
+def in_order(page: dict[str, Any], after: str, top: str) -> tuple[list[Stored], str] | None:
+    """Return the objects in a page of ``OBJECTS``, and the key after which the next page begins.
+
+    This key is empty if there are no more pages. ``None``: the keys in the page are not sorted, or not all
+    are greater than ``after``, the key after which the page was requested. All keys are relative to ``top``.
+    """
+    keys = [top + after, *(entry["Key"] for entry in page.get("Contents", ()))]
+    truncated = page.get("IsTruncated", False)
+    if not all(one < other for one, other in pairwise(keys)) or (truncated and len(keys) == 1):
+        return None
+    return list(contents(page, top)), keys[-1].removeprefix(top) if truncated else ""
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ botocore parses each page twice as XML, and the time of each object with the pac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -55,18 +55,22 @@ def take_contents(
         text = response_dict["body"].decode("ascii")
         if "<!" in text or "&#" in text or not _PAGE.fullmatch(text):
             return
-        found = list(_objects(text))
+        rest, *fields = _OBJECT.split(text)
+        found = list(_objects(fields))
     except ValueError:
         return
-    rest = _OBJECT.sub("", text)
+    rest += "".join(fields[4::5])
     if found and "<Contents" not in rest:
         response_dict["body"] = rest.encode()
         customized_response_dict["Contents"] = found
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each object that a listing uses. Raises ``ValueError``."""
-    for key, modified, etag, size in _OBJECT.findall(text):
+def _objects(fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each object that a listing uses. Raises ``ValueError``.
+
+    ``fields`` are the groups of ``_OBJECT`` in each object, and the text behind it.
+    """
+    for key, modified, etag, size in zip(fields[::5], fields[1::5], fields[2::5], fields[3::5], strict=True):
         yield {
             "Key": _unescaped(key) if "&" in key else key,
             "Size": int(size),
