@@ -9,6 +9,7 @@ from typing import Any
 
 from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.errors import UsageError
+from igny8_backup.management.output import labelled
 from igny8_backup.management.restore.options import (
     add_assume_space_option,
     add_ignore_space_option,
@@ -109,7 +110,7 @@ def plan_lines(plan: ExtractPlan) -> Iterator[str]:
             f" ({age} old) to the new folder {tree.folder}"
         )
     yield from (f"  space {space_text(space)}" for space in plan.spaces)
-    yield from (f"  NOTE: {note}" for note in plan.notes)
+    yield from (f"  {labelled(note)}" for note in plan.notes)
 
 
 def plan_as_json(plan: ExtractPlan) -> dict[str, Any]:

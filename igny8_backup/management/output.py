@@ -61,3 +61,8 @@ class Output(OutputWrapper):
         stream: Any = self._out
         with open(os.devnull, "wb") as devnull:
             os.dup2(devnull.fileno(), stream.fileno())
+
+
+def labelled(note: str) -> str:
+    """Return a note of a plan after ``NOTE: ``. One that begins with ``WARNING: `` is returned as it is."""
+    return note if note.startswith("WARNING: ") else f"NOTE: {note}"

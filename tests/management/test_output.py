@@ -14,7 +14,7 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from igny8_backup.common.humanize import indented, one_line
-from igny8_backup.management.output import Output
+from igny8_backup.management.output import Output, labelled
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
@@ -191,3 +191,8 @@ def test_monitor_backups_metrics_unwritable_still_prints(backed_up: BackedUp) ->
         assert done.returncode in (1, 7), done.output  # 7: the only backup was never verified
         assert "The metrics cannot be written to /nonexistent/x.prom" in done.stderr
         assert "conditions" in done.json if extra else "OK      age" in done.stdout
+
+
+def test_notes_of_a_plan_have_one_label() -> None:
+    assert labelled("The host is another one.") == "NOTE: The host is another one."
+    assert labelled("WARNING: the copy is damaged.") == "WARNING: the copy is damaged."

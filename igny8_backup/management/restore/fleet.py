@@ -13,6 +13,7 @@ from igny8_backup.errors import LockedError, UnfinishedError, UsageError
 from igny8_backup.formats.documents.fleet_restore import RESTORE, SWAPPED, UNDO, HostRestore, Replaced
 from igny8_backup.management.base import BackupCommand, seconds
 from igny8_backup.management.confirm import confirm_database, require_typed
+from igny8_backup.management.output import labelled
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.fleet.request import END_WITHIN, START_WITHIN
 from igny8_backup.operations.fleet.restore.coordinate import coordinating, settle_earlier
@@ -159,7 +160,7 @@ def _plan_lines(plan: FleetRestorePlan) -> Iterator[str]:
         yield f"Plan: restore the fleet backup {record.fleet} on {hosts}, as the fleet restore {record.id}"
     else:
         yield f"Plan: undo the fleet restore {record.undoes} on {hosts}"
-    yield from (f"  NOTE: {note}" for note in plan.notes)
+    yield from (f"  {labelled(note)}" for note in plan.notes)
     for host in plan.hosts:
         yield f"  host {host.host}"
         yield from (f"    {_part(part, undo=record.action == UNDO)}" for part in host.parts)

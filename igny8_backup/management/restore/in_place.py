@@ -8,6 +8,7 @@ from typing import Any
 from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words
 from igny8_backup.management.base import BackupCommand, accepted
 from igny8_backup.management.confirm import confirm_database, confirm_purge, confirm_vulnerable
+from igny8_backup.management.output import labelled
 from igny8_backup.management.restore.options import refuse_options
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.restore.in_place import (
@@ -84,7 +85,7 @@ def _plan_lines(plan: InPlacePlan) -> Iterator[str]:
     )
     yield "  First the database is backed up. NOTHING BUT this backup can undo the restore."
     yield "  Then its contents are replaced in one transaction. The application waits meanwhile."
-    yield from (f"  NOTE: {note}" for note in plan.notes)
+    yield from (f"  {labelled(note)}" for note in plan.notes)
 
 
 def _show_result(command: BackupCommand, plan: InPlacePlan, result: InPlaceResult) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from igny8_backup.common.humanize import count_in_words, duration_in_words, old_in_words, size_in_words
 from igny8_backup.databases.values import TargetState
+from igny8_backup.management.output import labelled
 from igny8_backup.operations.restore.planning.plan import (
     DATABASES,
     FILES,
@@ -32,7 +33,7 @@ def plan_lines(plan: RestorePlan) -> Iterator[str]:
     yield from map(_tree, plan.trees)
     yield from (f"  space {space_text(space)}" for space in plan.spaces)
     yield f"  workers: {_workers(plan)}"
-    yield from (f"  NOTE: {note}" for note in plan.notes)
+    yield from (f"  {labelled(note)}" for note in plan.notes)
 
 
 def plan_as_json(plan: RestorePlan) -> dict[str, Any]:
