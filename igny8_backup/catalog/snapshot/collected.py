@@ -28,7 +28,7 @@ LARGEST_OBJECT = 256 << 20
 """The size in bytes of the largest object of collected documents that is read."""
 LARGEST_CONTENT = 1 << 30
 """The largest number of bytes that are decompressed from such an object, and that are put into it."""
-AT_ONCE = 4 << 20
+AT_ONCE = 1 << 20
 """Copies are handed out together until they have this number of bytes."""
 LEVEL = 1
 """The compression level of zstd. Documents are mostly digests: higher levels make the object no smaller."""
@@ -44,7 +44,7 @@ def copied(documents: Iterable[tuple[Stored, bytes]]) -> Blocks:
 
 
 def counting(blocks: Blocks, wanted: dict[str, Stored]) -> Generator[dict[Stored, bytes], None, None]:
-    """Yield the copies that count in the object ``blocks``, a few MiB at a time, and close the stream.
+    """Yield the copies that count in the object ``blocks``, about a MiB at a time, and close the stream.
 
     ``wanted`` are documents by key, as the storage lists them. Each document that is found is removed there,
     and once none is left, the rest of the object is not read. Raises ``IntegrityError`` if the object is

@@ -134,6 +134,14 @@ def test_cache_forgets_what_storage_lists_no_more(tmp_path: Path) -> None:
     assert DocumentCache(tmp_path, HERE).read(old) == {}
 
 
+def test_cache_without_a_listing_forgets_nothing(tmp_path: Path) -> None:
+    old = filled(tmp_path, {"runs/1.json": b"content"})
+    cache = DocumentCache(tmp_path, HERE)
+    assert cache.write({stored("runs/2.json", b"content"): b"content"})
+    assert cache.keys() == {"runs/1.json", "runs/2.json"}
+    assert cache.read(old) == {"runs/1.json": b"content"}
+
+
 def test_cache_file_is_private(tmp_path: Path) -> None:
     filled(tmp_path, {"runs/1.json": b"content"})
     assert file_in(tmp_path).stat().st_mode & 0o777 == 0o600
@@ -143,7 +151,10 @@ def test_cache_file_is_private(tmp_path: Path) -> None:
 def test_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "documents").write_text("a file where the folder should be")
     made = filled(tmp_path, {"runs/1.json": b"content"})
-    assert DocumentCache(tmp_path, HERE).read(made) == {}
+    cache = DocumentCache(tmp_path, HERE)
+    assert cache.read(made) == {}
+    assert not cache.write(dict.fromkeys(made, b"content"))
+    assert cache.keys() == set()
 
 
 def test_cache_of_another_user_stops_nothing(tmp_path: Path) -> None:
