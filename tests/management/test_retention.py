@@ -38,6 +38,8 @@ def test_prune_shows_the_plan_and_what_blocks_it(backed_up: BackedUp, tmp_path: 
     assert verdict["keep"] and verdict["reasons"] == ["pinned: as long as it lasts"]
     assert dry.json["dry_run"] and [item["size"] for item in dry.json["waiting"]] == [6]
     assert "0 backups removed." in done.ended(0).stdout
+    pin, rules = [line for line in done.stdout.splitlines() if "pinned: " in line or "newest" in line]
+    assert pin.startswith(backed_up.id) and rules.startswith(" " * len(backed_up.id))
     assert json.loads((storage / "igny8/marks.json").read_text())["marks"]
 
     # A later run failed, and a manifest cannot be read.

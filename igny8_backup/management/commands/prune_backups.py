@@ -64,11 +64,12 @@ class Command(BackupCommand):
                 report.fail(*result.problems(), alarms=result.alarms)
         self.show_json({"dry_run": options["dry_run"], **vars(result), **vars(healed)})
         self.say(*healed.lines())
-        rows = [
-            (item.id, age_in_words(item.started, now), "keep" if item.keep else "REMOVE", why)
-            for item in result.plan.verdicts
-            for why in _reasons(item)
-        ]
+        rows = []
+        for item in result.plan.verdicts:
+            named = (item.id, age_in_words(item.started, now), "keep" if item.keep else "REMOVE")
+            for why in _reasons(item):
+                rows.append((*named, why))
+                named = ("", "", "")
         if rows:
             self.say_text(table(("ID", "AGE", "", "WHY"), rows))
         would = "would be " if options["dry_run"] else ""
