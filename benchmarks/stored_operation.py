@@ -36,6 +36,10 @@ def set_up(storage: str, folder: Path) -> None:
     import django
     from django.conf import settings
 
+    from igny8_backup.common.memory import return_large_memory, share_arenas
+
+    share_arenas()  # as management commands do
+    return_large_memory()
     django.setup()
     backend, options = "django.core.files.storage.FileSystemStorage", {"location": storage}
     if storage.startswith("http"):

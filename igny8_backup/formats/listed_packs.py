@@ -41,7 +41,8 @@ class PackGroup:
         self._numbers = array("q", numbers)
         self._sizes, self._raw = array("q", stored_bytes), array("q", raw_bytes)
         self._sha256, self._in_blocks = "".join(sha256), bytes(map(bool, blocks))
-        self._codecs = list(map(shared_texts, map(tuple, codecs)))
+        found = tuple(map(shared_texts, map(tuple, codecs)))
+        self._codecs = found[:1] if len(set(found)) == 1 else found  # one for all, as a run writes them
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -74,7 +75,7 @@ class PackGroup:
                 stored_bytes=self._sizes[row],
                 raw_bytes=self._raw[row],
                 sha256=self._sha256[DIGITS * row : DIGITS * (row + 1)],
-                codecs=self._codecs[row],
+                codecs=self._codecs[row] if len(self._codecs) > 1 else self._codecs[0],
                 named_in=self.found,
                 blocks_in=self.found if self._in_blocks[row] else None,
             )

@@ -11,6 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 NOT_STORED = {"stored": False}
 """The ``metadata`` of a field that is neither written nor read, and that needs a default."""
+_LONGEST_SHARED = 128
+"""The length of the longest text of which equal ones are kept once."""
 Read = Callable[[Any], Any]
 """A function that returns a JSON value as the type of a field. Raises ``ValueError`` and ``TypeError``."""
 
@@ -63,7 +65,13 @@ def _text(value: Any) -> str:
         raise _WrongValueError("is not str")
     if not value.isascii():
         value.encode()  # raises for lone surrogates, which JSON allows and no terminal can print
-    return value
+    return _shared_text(value) if len(value) <= _LONGEST_SHARED else value
+
+
+@lru_cache(maxsize=4096)
+def _shared_text(text: str) -> str:
+    """Return an equal text, the same for neighbouring records: thousands of backups name the same lists."""
+    return text
 
 
 def _number(value: Any) -> int:
