@@ -41,8 +41,8 @@ class PackGroup:
         self._numbers = array("q", numbers)
         self._sizes, self._raw = array("q", stored_bytes), array("q", raw_bytes)
         self._sha256, self._in_blocks = "".join(sha256), bytes(map(bool, blocks))
-        found = tuple(map(shared_texts, map(tuple, codecs)))
-        self._codecs = found[:1] if len(set(found)) == 1 else found  # one for all, as a run writes them
+        steps = tuple(map(shared_texts, map(tuple, codecs)))
+        self._codecs = steps[:1] if len(set(steps)) == 1 else steps  # most runs encode all packs alike
 
     def __len__(self) -> int:
         return len(self._numbers)
