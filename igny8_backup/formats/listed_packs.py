@@ -80,9 +80,10 @@ class PackGroup:
                 blocks_in=self.found if self._in_blocks[row] else None,
             )
 
-    def stored_bytes(self, rows: range) -> int:
-        """Return the sum of the sizes of the packs at the positions ``rows``."""
-        return sum(self._sizes[rows.start : rows.stop])
+    def sized(self, rows: range) -> Iterator[tuple[str, int]]:
+        """Yield the key and the stored bytes of each pack at the positions ``rows``."""
+        numbers = self._numbers[rows.start : rows.stop]
+        return zip(map(self._key, numbers), self._sizes[rows.start : rows.stop], strict=True)
 
     def _key(self, number: int) -> str:
         return f"{self.start}{number:04d}{self.suffix}"
@@ -147,8 +148,8 @@ class ListedPacks(Sequence[StoredObject]):
         return repr(tuple(self))
 
 
-def bytes_of(packs: Sequence[StoredObject]) -> int:
-    """Return the sum of the sizes of ``packs`` in storage."""
+def sizes_of(packs: Sequence[StoredObject]) -> list[tuple[str, int]]:
+    """Return the keys of ``packs`` and their sizes in storage, in bytes, in the same order."""
     if isinstance(packs, ListedPacks):
-        return sum(group.stored_bytes(rows) for group, rows in packs.selected)
-    return sum(pack.stored_bytes for pack in packs)
+        return sorted(item for group, rows in packs.selected for item in group.sized(rows))
+    return [(pack.key, pack.stored_bytes) for pack in packs]

@@ -6,7 +6,7 @@ contents are in the encrypted details: see ``formats.details``. ``formats.manife
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
@@ -225,6 +225,11 @@ class Manifest:
         """Return :meth:`objects` without packs."""
         return (self.details, *(item for part in self.parts for item in part.own_objects()), *self.lists())
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and the stored bytes of each of :meth:`objects`, faster than these are made."""
+        yield from ((item.key, item.stored_bytes) for item in (self.details, *self.lists()))
+        yield from (item for part in self.parts for item in part.sizes())
+
     def named_keys(self) -> set[str]:
         """Return the keys of all objects that the backup needs, even of packs whose list is lost."""
         whole = self.as_stored() if self.left_out else self  # a copy may hold a part of it only
@@ -247,8 +252,7 @@ class Manifest:
 
     @property
     def stored_bytes(self) -> int:
-        packs = sum(part.pack_bytes for part in self.parts)
-        return packs + sum(item.stored_bytes for item in self.own_objects())
+        return sum(size for _, size in self.sizes())
 
     @property
     def encrypted(self) -> bool:

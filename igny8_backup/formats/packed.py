@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.listed_packs import bytes_of
+from igny8_backup.formats.listed_packs import sizes_of
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.objects import StoredObject, list_object
 from igny8_backup.formats.record_types import NOT_STORED
@@ -45,14 +45,14 @@ class PackedPart:
         """The packs that hold contents of the part."""
         return self.packs
 
-    @property
-    def pack_bytes(self) -> int:
-        """The sum of the sizes of :attr:`needed_packs` in storage."""
-        return bytes_of(self.needed_packs)
-
     def objects(self) -> tuple[StoredObject, ...]:
         """Return the objects that hold the contents of the part."""
         return (*self.own_objects(), *self.needed_packs)
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and the stored bytes of each of :meth:`objects`, faster than these are made."""
+        yield from ((item.key, item.stored_bytes) for item in self.own_objects())
+        yield from sizes_of(self.needed_packs)
 
     def describe(self) -> str:
         """Return what the part is, for messages."""

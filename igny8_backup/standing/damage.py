@@ -83,7 +83,8 @@ def keys_of(manifest: Manifest, part: DatabasePart | TreePart) -> Iterator[str]:
     yield manifest.details.key
     if manifest.blocks:
         yield manifest.blocks.key
-    yield from (item.key for item in (*part.objects(), *part.lists()))
+    yield from (key for key, _ in part.sizes())
+    yield from (item.key for item in part.lists())
 
 
 def concerns(key: str, parts: Iterable[CheckedPart]) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, pack_list_reader, records
-from igny8_backup.formats.listed_packs import ListedPacks, PackGroups, bytes_of, select
+from igny8_backup.formats.listed_packs import ListedPacks, PackGroups, select, sizes_of
 from igny8_backup.formats.lists import (
     BLOCK_BYTES,
     SCHEMA,
@@ -98,7 +98,7 @@ def test_read_packs_finds_the_objects_of_the_list_in_the_order_of_their_keys(
     assert len(found) == len(expected)
     assert {pack.key for pack in found if pack.blocks_in == REFERENCE} == {i.key for i in items if i.blocks}
     assert {pack.named_in for pack in found} <= {REFERENCE}
-    assert bytes_of(found) == bytes_of(expected)
+    assert sizes_of(found) == sizes_of(expected)
 
 
 @given(lists.filter(bool))

@@ -93,7 +93,7 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
     conditions += _retention_conditions(inventory, config)
     conditions += _spot_conditions(inventory)
     conditions.append(_dates_condition(inventory))
-    objects = {item.key: item.stored_bytes for manifest in inventory.manifests for item in manifest.objects()}
+    objects = {key: size for manifest in inventory.manifests for key, size in manifest.sizes()}
     checks = [
         check.started
         for annotations in inventory.annotations.values()
