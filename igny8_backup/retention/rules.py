@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 PERIODS: Mapping[str, Callable[[datetime], str]] = {
-    "hourly": lambda moment: f"{moment:%Y-%m-%d %H}:00",
-    "daily": lambda moment: f"{moment:%Y-%m-%d}",
-    "weekly": lambda moment: f"{moment:%G-W%V}",
-    "monthly": lambda moment: f"{moment:%Y-%m}",
-    "yearly": lambda moment: f"{moment:%Y}",
+    "hourly": lambda moment: f"{moment.isoformat(' ')[:13]}:00",
+    "daily": lambda moment: moment.isoformat()[:10],
+    "weekly": lambda moment: "{:04}-W{:02}".format(*moment.isocalendar()),
+    "monthly": lambda moment: moment.isoformat()[:7],
+    "yearly": lambda moment: moment.isoformat()[:4],
 }
-"""For each rule, a function that returns the name of the period that contains a time (in UTC)."""
+"""For each rule, a function that returns the name of the period that contains a time (in UTC).
+
+``strftime`` took a tenth of the time of pruning.
+"""
 
 OLDEST = frozenset({"daily", "weekly", "monthly", "yearly"})
 """The rules that keep the oldest good copy of a period. A copy that such a rule has once chosen stays chosen

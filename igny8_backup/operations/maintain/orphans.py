@@ -100,10 +100,11 @@ def find_orphans(context: BackupContext) -> OrphanReport:
     named = {keys.manifest_key(backup_id) for backup_id in existing}
     named |= {key for entry in entries if entry.manifest for key in entry.manifest.named_keys()}
     orphans, in_use, doubtful = list[OrphanObject](), list[OrphanObject](), list[OrphanObject]()
+    found = {key for key in listed if not (key in named or _is_record(key, existing))}
     unnamed = [
         OrphanObject(key=item.key, size=item.size, modified=item.modified)
-        for item in context.store.list()
-        if not (item.key in named or _is_record(item.key, existing))
+        for item in (context.store.list() if found else ())
+        if item.key in found
     ]
     for item in sorted(unnamed + uploads, key=lambda item: (item.key, item.upload_id)):
         writer = keys.writer(item.key)
