@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -59,7 +59,7 @@ class Definitions:
         if get_origin(kind) in (Union, types.UnionType):
             arms = [self.schema(one) for one in arguments if one is not type(None)]
             return {"anyOf": [*arms, {"type": "null"}]} if type(None) in arguments else {"anyOf": arms}
-        if get_origin(kind) in (tuple, list):
+        if get_origin(kind) in (tuple, list, Sequence):
             return {"type": "array", "items": self.schema(arguments[0])}
         if get_origin(kind) is dict or get_origin(kind) is Mapping:
             return {"type": "object", "additionalProperties": self.schema(arguments[1])}
