@@ -211,7 +211,8 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
             chosen = (
                 first in (None, item.id) or first in passed if rule in OLDEST else period not in periods[rule]
             )
-            if chosen and len(periods[rule] - {period}) < getattr(policy, rule):
+            others = len(periods[rule]) - (period in periods[rule])
+            if chosen and others < getattr(policy, rule):
                 reasons.append(f"{rule} {period}")
         if fit:
             newer, newer_proven = newer + 1, newer_proven + proven

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from igny8_backup.errors import IntegrityError, StorageError
 
@@ -47,8 +48,7 @@ class LockedObjectError(StorageError):
     """The storage does not delete the object before a date, because it is locked (S3 Object Lock)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """An object in storage, with its size in bytes and when it was written (UTC; ``None`` if unknown).
 
     ``tag`` changes with every write of the object. It is empty if the storage has no tags. ``mtime_ns`` is
@@ -62,7 +62,7 @@ class Stored:
     mtime_ns: int = 0
 
     def renamed(self, key: str) -> Stored:
-        """Return a copy with another key, faster than ``dataclasses.replace``."""
+        """Return a copy with another key."""
         return Stored(key, self.size, self.modified, self.tag, self.mtime_ns)
 
     @property

@@ -104,7 +104,7 @@ def _backup(entry: Entry, inventory: Inventory, verdict: Verdict | None) -> Stat
         pin=annotations.pin.reason if annotations.pin else "",
         kept=kept,
         reasons=reasons,
-        objects=len(manifest.objects()),
+        objects=sum(1 for _ in manifest.sizes()),
         stored_bytes=manifest.stored_bytes,
         copies=tuple(_copy(manifest, part, inventory, verdict) for part in manifest.parts),
         checks=tuple(map(_check, annotations.checks)),
@@ -117,7 +117,8 @@ def _copy(
     part = Part(host=manifest.host, kind=item.kind, name=item.name)
     standing = inventory.standings.of(manifest.id, part)
     kept = next((copy.reasons for copy in verdict.copies if copy.part == part), ()) if verdict else ()
-    objects, tree = item.objects(), item if isinstance(item, TreePart) else None
+    tree = item if isinstance(item, TreePart) else None
+    first = next(iter(item.own_objects() or item.needed_packs), None)
     return StatusCopy(
         kind=item.kind,
         name=item.name,
@@ -126,9 +127,9 @@ def _copy(
         as_of=item.as_of if isinstance(item, DatabasePart) else item.started,
         seconds=_seconds(item.started, item.finished),
         bytes=item.bytes,
-        stored_bytes=sum(found.stored_bytes for found in objects),
-        added_bytes=sum(found.stored_bytes for found in objects if keys.writer(found.key) == manifest.id),
-        codecs=objects[0].codecs if objects else (),
+        stored_bytes=sum(size for _, size in item.sizes()),
+        added_bytes=sum(size for key, size in item.sizes() if keys.writer(key) == manifest.id),
+        codecs=first.codecs if first else (),
         files=tree.files if tree else None,
         skipped=tree.skipped if tree else None,
         excluded=tree.excluded if tree else None,

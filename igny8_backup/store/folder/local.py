@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -143,7 +142,7 @@ class LocalStore(Store):
     def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         folder = self._folder(prefix)
         for stored in self.retry.call(lambda: [*self._list(folder, unlisted)]):
-            yield replace(stored, key=stored.key[len(self.prefix) :])
+            yield stored.renamed(stored.key[len(self.prefix) :])
 
     def _list(self, folder: str, unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
         self._require_root()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def test_cache_returns_what_was_written(
 )
 def test_cache_object_changed_in_storage_is_absent(tmp_path: Path, changed: dict[str, Any]) -> None:
     (made,) = filled(tmp_path, {"runs/1.json": b"content"})
-    assert DocumentCache(tmp_path, HERE).read([replace(made, **changed)]) == {}
+    assert DocumentCache(tmp_path, HERE).read([made._replace(**changed)]) == {}
 
 
 def test_cache_of_another_storage_is_not_believed(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_cache_whose_version_number_is_damaged_is_replaced(tmp_path: Path) -> No
     altered = bytearray(file_in(tmp_path).read_bytes())
     altered[18] ^= 2  # SQLite then only reads the file
     file_in(tmp_path).write_bytes(altered)
-    other = replace(next(iter(made)), tag="another")
+    other = next(iter(made))._replace(tag="another")
     for _ in range(2):
         DocumentCache(tmp_path, HERE).write({other: b"content"}, {"runs/1.json"})
     assert DocumentCache(tmp_path, HERE).read([other]) == {"runs/1.json": b"content"}

@@ -187,7 +187,7 @@ def test_snapshot_shows_one_moment_and_current_shows_now(
         (newest, _), everything = snapshot.catalog.entries(), [*snapshot.store.list()]
         # To save memory, a snapshot keeps the tags of documents only.
         assert everything == [
-            item if item.key.endswith((".json", ".sig")) else replace(item, tag="", mtime_ns=0)
+            item if item.key.endswith((".json", ".sig")) else item._replace(tag="", mtime_ns=0)
             for item in bucket.store.list()
         ]
         assert snapshot.store.list_dirs() == bucket.store.list_dirs()

@@ -190,7 +190,7 @@ class _State:
             item.stored_bytes
             for manifest in self.inventory.manifests
             if manifest.id in chosen
-            for item in manifest.objects()
+            for item in manifest.own_objects()
             if item.key.startswith(keys.backup_folder(manifest.id))
         )
 
