@@ -143,17 +143,7 @@ def _checked(blocks: Blocks, found: ListReference) -> bytes:
 
 
 def _digests_in(read: ObjectList) -> dict[str, tuple[StoredObject, bytes]]:
-    return {item.key: (_stored(item), item.digests()) for item in read.objects}
-
-
-def _stored(item: ListedObject) -> StoredObject:
-    return StoredObject(
-        key=item.key,
-        stored_bytes=item.stored_bytes,
-        raw_bytes=item.raw_bytes,
-        sha256=item.sha256,
-        codecs=item.codecs,
-    )
+    return {item.key: (item.as_stored(), item.digests()) for item in read.objects}
 
 
 def _reference(found: PackList) -> ListReference:

@@ -133,13 +133,6 @@ class OptionalMethods:
         """
         raise self._lacks(Capability.ARCHIVES)
 
-    def choose_dump_jobs(self, size: int) -> int:
-        """Return how many connections should dump the database, of ``size`` bytes, at the same time.
-
-        The setting ``DUMP_JOBS`` comes before this choice. Raises ``DatabaseError``.
-        """
-        raise self._lacks(Capability.ARCHIVES)
-
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:

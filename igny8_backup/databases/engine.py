@@ -171,8 +171,8 @@ class Engine(OptionalMethods, ABC):
     def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
         """Return how many connections to the database ``name`` should restore a dump at the same time.
 
-        ``wanted`` is the setting ``JOBS``; ``None`` leaves the choice to the engine. ``size`` is the size of
-        the database in bytes.
+        If ``name`` is empty: how many should dump the live database. ``wanted`` is the setting; ``None``
+        leaves the choice to the engine. ``size`` is the size of the database in bytes.
         """
         return 1
 

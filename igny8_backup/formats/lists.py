@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.objects import ListReference
+from igny8_backup.formats.objects import ListReference, StoredObject
 
 SCHEMA = 1
 BLOCK_BYTES = 4 << 20
@@ -86,6 +86,16 @@ class ListedObject:
     sha256: str
     codecs: tuple[str, ...]
     blocks: str = ""
+
+    def as_stored(self) -> StoredObject:
+        """Return the object as a manifest would name it."""
+        return StoredObject(
+            key=self.key,
+            stored_bytes=self.stored_bytes,
+            raw_bytes=self.raw_bytes,
+            sha256=self.sha256,
+            codecs=self.codecs,
+        )
 
     def digests(self) -> bytes:
         """Return the digests of the blocks, one after the other; nothing if they are not known."""

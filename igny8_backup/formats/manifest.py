@@ -226,7 +226,7 @@ class Manifest:
         return (self.details, *(item for part in self.parts for item in part.own_objects()), *self.lists())
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the key and the stored bytes of each of :meth:`objects`, faster than these are made."""
+        """Yield the key and the stored bytes of each of :meth:`objects`, which need not be made for that."""
         yield from ((item.key, item.stored_bytes) for item in (self.details, *self.lists()))
         yield from (item for part in self.parts for item in part.sizes())
 

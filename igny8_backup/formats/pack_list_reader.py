@@ -1,4 +1,4 @@
-"""Read lists of packs into columns, many times as fast as one object after the other."""
+"""Read lists of packs into columns, without an object for each pack."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class PackedPart:
         return (*self.own_objects(), *self.needed_packs)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the key and the stored bytes of each of :meth:`objects`, faster than these are made."""
+        """Yield the key and the stored bytes of each of :meth:`objects`, which need not be made for that."""
         yield from ((item.key, item.stored_bytes) for item in self.own_objects())
         yield from sizes_of(self.needed_packs)
 

@@ -199,7 +199,6 @@ def unfit_databases(config: Config) -> list[Problem]:
     for alias in (name for name in config.databases if not is_sqlite(name)):
         try:
             excluded = config.exclude_table_data.get(alias, ())
-            # Without a setting, a backup uses as many sessions as it gets.
             jobs = streams_at_once(config.dump_jobs or 1, chunked=alias in config.chunked_dumps)
             problems += make_engine(alias, config).check(excluded, yielding=yielding, jobs=jobs)
         except (ConfigurationError, RefusedError, ToolError) as error:

@@ -13,10 +13,7 @@ PERIODS: Mapping[str, Callable[[datetime], str]] = {
     "monthly": lambda moment: moment.isoformat()[:7],
     "yearly": lambda moment: moment.isoformat()[:4],
 }
-"""For each rule, a function that returns the name of the period that contains a time (in UTC).
-
-``strftime`` took a tenth of the time of pruning.
-"""
+"""For each rule, a function that returns the name of the period that contains a time (in UTC)."""
 
 OLDEST = frozenset({"daily", "weekly", "monthly", "yearly"})
 """The rules that keep the oldest good copy of a period. A copy that such a rule has once chosen stays chosen

@@ -87,14 +87,6 @@ class Store(OptionalMethods, ABC):
         name = self._name(key)
         self.retry.call(lambda: self._put_small(name, data))
 
-    def replace_file(self, key: str, file: BinaryIO) -> None:
-        """Store the content of an open file under ``key``, as ``put_small`` stores bytes.
-
-        Most storages hold the content in memory meanwhile. The caller closes the file.
-        """
-        file.seek(0)
-        self.put_small(key, file.read())
-
     def open(self, key: str) -> Blocks:
         """Yield the content of the object ``key``. The object is opened when the first block is requested.
 

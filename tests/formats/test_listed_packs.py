@@ -24,7 +24,7 @@ from igny8_backup.formats.lists import (
     list_key,
     read_list,
 )
-from igny8_backup.formats.objects import ListReference, StoredObject
+from igny8_backup.formats.objects import ListReference
 from igny8_backup.formats.pack_list_reader import read_packs
 
 HOST = "web-1"
@@ -69,16 +69,6 @@ def stored(items: list[ListedObject]) -> bytes:
     )
 
 
-def pack_of(item: ListedObject) -> StoredObject:
-    return StoredObject(
-        key=item.key,
-        stored_bytes=item.stored_bytes,
-        raw_bytes=item.raw_bytes,
-        sha256=item.sha256,
-        codecs=item.codecs,
-    )
-
-
 def all_packs(groups: PackGroups) -> ListedPacks:
     return ListedPacks((group, range(len(group))) for group in groups.values())
 
@@ -92,7 +82,7 @@ def test_read_packs_finds_the_objects_of_the_list_in_the_order_of_their_keys(
     items: list[ListedObject],
 ) -> None:
     found = all_packs(read_packs(stored(items), REFERENCE))
-    expected = tuple(sorted(map(pack_of, items), key=lambda pack: pack.key))
+    expected = tuple(sorted(map(ListedObject.as_stored, items), key=lambda pack: pack.key))
     assert found == expected
     assert tuple(found) == expected
     assert len(found) == len(expected)
@@ -109,7 +99,7 @@ def test_lists_of_this_release_are_read_in_columns(items: list[ListedObject]) ->
 def test_list_with_a_field_of_a_later_release_is_read() -> None:
     plain = json.loads(stored([ITEM]))
     plain["objects"][0]["colour"] = {"is": "blue"}
-    assert all_packs(read_packs(json.dumps(plain).encode(), REFERENCE)) == (pack_of(ITEM),)
+    assert all_packs(read_packs(json.dumps(plain).encode(), REFERENCE)) == (ITEM.as_stored(),)
 
 
 def test_key_with_zeros_that_no_manifest_can_name_is_left_out() -> None:
@@ -145,7 +135,7 @@ def outcome(data: bytes, *, columns: bool) -> Any:
     try:
         if columns:
             return tuple(all_packs(read_packs(data, REFERENCE)))
-        found = map(pack_of, read_list(data, KEY).objects)
+        found = map(ListedObject.as_stored, read_list(data, KEY).objects)
     except IntegrityError as error:
         return str(error)
     named = (pack for pack in found if pack_list_reader._KEY_RE.fullmatch(pack.key))
@@ -156,7 +146,7 @@ def outcome(data: bytes, *, columns: bool) -> Any:
 def test_select_finds_the_wanted_packs_or_names_the_first_that_is_missing(
     items: list[ListedObject], numbers: set[int]
 ) -> None:
-    known = {item.key: pack_of(item) for item in items}
+    known = {item.key: item.as_stored() for item in items}
     wanted = pack_list(SUFFIXES[0], dict.fromkeys(RUNS, as_ranges(numbers)))
     groups = read_packs(stored(items), REFERENCE)
     named = list(wanted.pack_keys(FOLDERS[0]))

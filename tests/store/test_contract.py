@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from io import BytesIO
 from tempfile import TemporaryFile
 
 import pytest
@@ -88,15 +87,6 @@ def test_open_missing_object_names_the_key(store: Store) -> None:
         store.size("backups/x/manifest.json")
     assert not store.exists("backups/x/manifest.json")
     store.delete("backups/x/manifest.json")
-
-
-def test_replace_file_writes_and_replaces(store: Store) -> None:
-    for data in (b"first" * 1000, b"second", b""):
-        file = BytesIO(data)
-        file.seek(0, os.SEEK_END)
-        store.replace_file("runs/a.zst", file)
-        assert store.read_small("runs/a.zst") == data
-        assert not file.closed
 
 
 def test_put_small_writes_and_replaces(store: Store) -> None:

@@ -4,11 +4,11 @@ The object is one frame of zstd. Its content begins with a line of JSON, ``{"sch
 document there is a line of JSON with its ``key`` and its ``size`` in bytes, followed by exactly so many
 bytes.
 
-No copy is believed. It counts only if the storage lists a document with this key, this size, and the MD5 of
-the copy as its tag. S3 gives an object that was stored in one request this tag, unless a key of KMS or of the
-customer encrypts it. MD5 suffices here: whoever writes the copies would have to find other contents with a
-given MD5, which nobody can. Two contents with the same MD5 can be made by one author only, who could as well
-replace the document. And signatures are checked as if the document had been read from the storage.
+A copy counts only if the storage lists a document with this key, this size, and the MD5 of the copy as its
+tag. S3 gives an object that was stored in one request this tag, unless a key of KMS or of the customer
+encrypts it. MD5 suffices here: nobody can find other contents with the MD5 of a given document. Only the
+author of a document can prepare two contents with one MD5, and could write either of them. Signatures are
+checked as if the document had been read from the storage.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.store import Stored
 from igny8_backup.streams import Blocks, zstd
 
-LARGEST_OBJECT = 256 << 20
-"""The size in bytes of the largest object of collected documents that is read."""
-LARGEST_CONTENT = 1 << 30
+LARGEST_OBJECT = 32 << 20
+"""The size in bytes of the largest object of collected documents that is read, and that is stored."""
+LARGEST_CONTENT = 256 << 20
 """The largest number of bytes that are decompressed from such an object, and that are put into it."""
 AT_ONCE = 1 << 20
 """Copies are handed out together until they have this number of bytes."""

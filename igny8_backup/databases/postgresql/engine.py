@@ -159,7 +159,8 @@ class PostgresqlEngine(PostgresqlOptionalMethods):
         return self.load_archives(staging, [blocks], jobs=jobs, selection=selection)
 
     def choose_jobs(self, name: str, wanted: int | None, size: int) -> int:
-        with self.live.to(name).open() as session:
+        connection = self.live.to(name) if name else self.source
+        with connection.open() as session:
             return possible_jobs(session, wanted or suitable_jobs(session, size))
 
     def analyze(self, name: str, jobs: int = 1) -> dict[str, str]:

@@ -31,7 +31,7 @@ from igny8_backup.databases.postgresql.roles.drill_role import (
     drill_role,
     drop_roles,
 )
-from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs, suitable_jobs
+from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
@@ -88,10 +88,6 @@ class PostgresqlOptionalMethods(Engine):
             details, queries, on_answers, self.lock_seconds, jobs=jobs, placement=placement
         ) as dump:
             yield dump
-
-    def choose_dump_jobs(self, size: int) -> int:
-        with self.source.open() as session:
-            return suitable_jobs(session, size)
 
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE

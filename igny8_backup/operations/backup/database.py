@@ -64,10 +64,8 @@ def backup_database(
 
     queries = config.probes.get(alias, {})
     in_chunks = chunked.includes(part)
-    wanted = 1
-    if engine.supports(Capability.ARCHIVES):
-        wanted = config.dump_jobs or engine.choose_dump_jobs(details.size)
-    wanted = streams_at_once(wanted, chunked=in_chunks)
+    wanted = config.dump_jobs or engine.choose_jobs("", None, details.size)
+    wanted = streams_at_once(wanted if engine.supports(Capability.ARCHIVES) else 1, chunked=in_chunks)
 
     def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")

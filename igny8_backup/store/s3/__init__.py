@@ -129,9 +129,6 @@ class S3Store(Store):
     def open_version(self, key: str, version: Version) -> Blocks:
         return self.retry.stream(Download(self._bucket, self._key(self._name(key)), version.id))
 
-    def replace_file(self, key: str, file: BinaryIO) -> None:
-        self._versions.replace(self._key(self._name(key)), file)
-
     def list_level(self, prefix: str) -> tuple[list[Stored], list[str]]:
         top = self._location + self.prefix
         objects, folders = self._bucket.level(self._location + self._folder(prefix))

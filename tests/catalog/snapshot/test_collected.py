@@ -16,6 +16,7 @@ from benchmarks.listing_server import ListingS3
 from benchmarks.s3_answers import storage_options
 from igny8_backup.catalog.snapshot import collected
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
+from igny8_backup.catalog.snapshot.documents import LARGEST
 from igny8_backup.catalog.snapshot.snapshot_store import MANY, SnapshotStore
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats.keys import COLLECTED, manifest_key, run_key
@@ -115,6 +116,11 @@ LIES: dict[str, bytes] = {
     "no object": b"[]\n",
     "negative size": SCHEMA + line(key=KEY, size=-1) + CONTENT,
     "huge size": SCHEMA + line(key=KEY, size=1 << 40) + CONTENT,
+    "after one that is too large": SCHEMA
+    + line(key="runs/x.json", size=LARGEST + 1)
+    + bytes(LARGEST + 1)
+    + line(key=KEY, size=len(CONTENT))
+    + CONTENT,
     "size with 3,000 digits": SCHEMA + b'{"size": ' + b"9" * 3000 + b"}\n",
     "size of another type": SCHEMA + line(key=KEY, size=True) + CONTENT,
     "key of another type": SCHEMA + line(key=7, size=len(CONTENT)) + CONTENT,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 
 from igny8_backup.catalog.snapshot import collected
 from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
-from igny8_backup.errors import BackupError
+from igny8_backup.errors import StorageError
 from igny8_backup.formats.keys import COLLECTED
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.read.snapshot import snapshot_store
 from igny8_backup.store import Stored
-from igny8_backup.streams.private_file import private_file
 
 LEAST = 500
 """With fewer documents that can be collected, the object is not worth its space."""
@@ -24,21 +23,22 @@ def collect_documents(context: BackupContext, snapshot: BackupContext) -> None:
     """Store copies of the documents in the storage in one object, if that saves other machines requests.
 
     ``snapshot`` shows the storage as it is now. Only documents that this host has read already are collected.
-    Nothing is done if the storage is a folder, if its tags are not the MD5 of the objects, or if the present
-    object has most of the documents. A failure is shown as a note, because nothing depends on the object.
+    Nothing is done if the storage does not list the MD5 of documents (a folder does not), or if the present
+    object has most of them. A failure is shown as a note, because nothing depends on the object.
     """
-    shown = snapshot.store
-    if context.store.local_path() is not None or not isinstance(shown, SnapshotStore):
-        return
+    shown = snapshot_store(snapshot)
     documents = [item for item in shown.documents() if item.md5]
     if len(documents) < LEAST or not _is_due(documents, shown.listed(COLLECTED)):
         return
+    data = _copies(shown, documents)
+    if not data:
+        return
     try:
-        _store(context, shown, documents)
-    except (BackupError, OSError) as error:
+        context.store.put_small(COLLECTED, data)
+    except StorageError as error:
         context.progress.note(
-            f"The copies of documents in {COLLECTED} were not renewed: {error} Everything else is complete."
-            " Without them, the first list on an empty machine takes longer."
+            f"The copies of documents in {COLLECTED} were not renewed: {error.what} The next prune_backups"
+            " tries again. Until then, the first list on a machine that has read nothing yet takes longer."
         )
 
 
@@ -51,7 +51,11 @@ def _is_due(documents: Sequence[Stored], present: Stored | None) -> bool:
     return newer > min(NEW_LIMIT, len(documents) // 10)
 
 
-def _store(context: BackupContext, snapshot: SnapshotStore, documents: Sequence[Stored]) -> None:
+def _copies(snapshot: SnapshotStore, documents: Sequence[Stored]) -> bytes:
+    """Return the object with copies of those ``documents`` that this host has read; nothing if few are.
+
+    If this host has read few, the present object, perhaps of a host that has read more, is the better one.
+    """
     count = 0
 
     def known() -> Iterator[tuple[Stored, bytes]]:
@@ -64,10 +68,6 @@ def _store(context: BackupContext, snapshot: SnapshotStore, documents: Sequence[
                     count += 1
                     yield item, contents[item.key]
 
-    with private_file(context.config.scratch_dir) as (file, _):
-        with closing(collected.copied(known())) as blocks:
-            for block in blocks:
-                file.write(block)
-        # With fewer, the object there, perhaps of another host that has read more, is the better one.
-        if count >= max(LEAST, len(documents) // 2) and file.tell() <= collected.LARGEST_OBJECT:
-            context.store.replace_file(COLLECTED, file)
+    data = b"".join(collected.copied(known()))
+    enough = count >= max(LEAST, len(documents) // 2)
+    return data if enough and len(data) <= collected.LARGEST_OBJECT else b""

@@ -46,8 +46,8 @@ class Listing:
 def contents(page: dict[str, Any], top: str = "") -> Iterator[Stored]:
     """Yield the objects in a page of ``OBJECTS``, without those that other tools create as folders.
 
-    ``top`` is removed from the start of the keys.
-    The tag of an object is its ETag and the time of writing, in case a server gives the same ETag twice.
+    ``top`` is removed from the start of the keys. The tag of an object is its ETag and the time of writing,
+    in case a server gives the same ETag twice.
     """
     for entry in page.get("Contents", ()):
         if not entry["Key"].endswith("/"):

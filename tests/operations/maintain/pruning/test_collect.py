@@ -17,7 +17,7 @@ from storages.backends.s3 import S3Storage
 from benchmarks.listing_server import ListingS3
 from benchmarks.s3_answers import Object, storage_options
 from benchmarks.stored_data import make_storage
-from igny8_backup.catalog.snapshot import snapshot_store
+from igny8_backup.catalog.snapshot import collected, snapshot_store
 from igny8_backup.formats import keys
 from igny8_backup.formats.keys import COLLECTED
 from igny8_backup.operations.backup.run import run_backup
@@ -115,28 +115,21 @@ def test_prune_collects_again_once_many_documents_are_new(
             assert (len(about(proxy, "PUT")) > before) is collected_again
 
 
-@pytest.mark.parametrize("trouble", ["storage", "scratch"])
 def test_prune_is_complete_if_the_documents_cannot_be_collected(
     context: BackupContext,
     s3: RcloneS3,  # noqa: F811 - a fixture
     tmp_path: Path,
-    trouble: str,
 ) -> None:
     make_storage(folder_of(s3), BACKUPS, datetime.now(UTC) - timedelta(hours=1))
     with on_s3(context, s3) as (bucket, proxy):
         notes = Notes()
         bucket = replace(on_machine(bucket, tmp_path / "state"), progress=notes)
-        if trouble == "storage":
-            refused = error_answer(403, "AccessDenied")
-            proxy.answer_always(f"PUT /{s3.bucket}/igny8/{COLLECTED}".encode(), refused)
-        else:
-            (tmp_path / "file").touch()
-            config = replace(bucket.config, scratch_dir=tmp_path / "file")
-            bucket = replace(bucket, config=config)
+        refused = error_answer(403, "AccessDenied")
+        proxy.answer_always(f"PUT /{s3.bucket}/igny8/{COLLECTED}".encode(), refused)
         result = prune(bucket)
         assert result.complete and not result.problem
         (note,) = (text for text in notes.texts if COLLECTED in text)
-        assert "not renewed" in note and "\n" not in note
+        assert "not renewed" in note and "The next prune_backups tries again." in note and "\n" not in note
         assert not bucket.store.exists(COLLECTED)
 
 
@@ -155,6 +148,22 @@ def test_prune_of_a_machine_that_knows_few_documents_keeps_the_collected_ones(
         monkeypatch.setattr(collect, "LEAST", 1)
         collect_documents(bucket, snapshot)
         assert not bucket.store.exists(COLLECTED)
+
+
+def test_prune_stores_no_object_that_is_too_large_to_be_read(
+    context: BackupContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "bucket"
+    make_storage(root / "igny8", BACKUPS, datetime.now(UTC) - timedelta(hours=1))
+    with (
+        ListingS3(root, 0) as server,
+        S3Store(S3Storage(**storage_options(server.endpoint)), "igny8/") as store,
+    ):
+        bucket = on_machine(replace(context, store=store, own_store=store), tmp_path / "state-1")
+        for limit, stored in ((1000, False), (collected.LARGEST_OBJECT, True)):
+            monkeypatch.setattr(collected, "LARGEST_OBJECT", limit)
+            prune(bucket)
+            assert store.exists(COLLECTED) is stored
 
 
 def test_prune_of_a_folder_collects_nothing(context: BackupContext, tmp_path: Path) -> None:
