@@ -12,9 +12,10 @@ from igny8_backup.catalog.snapshot import collected
 from igny8_backup.formats import keys, lists, records
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.formats.lists import ListedObject, ObjectList
-from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.manifest_schema import schema_of
 from igny8_backup.formats.objects import ListReference, StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.lists import listed_object, naming_lists
 from igny8_backup.store import Stored
 

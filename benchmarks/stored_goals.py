@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.context import BackupContext
 

@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from igny8_backup.catalog.failures import of_one_object
 from igny8_backup.errors import IntegrityError, StorageError
-from igny8_backup.formats.listed_packs import ListedPacks, PackGroup, PackGroups, select
 from igny8_backup.formats.lists import BLOCK_BYTES, SIZE_LIMIT, ListedObject, ObjectList, PackList, read_list
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import ListReference, StoredObject
-from igny8_backup.formats.pack_list_reader import read_packs
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.listed_packs import ListedPacks, PackGroup, PackGroups, select
+from igny8_backup.formats.parts.pack_list_reader import read_packs
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.store import MissingObjectError, Store
 from igny8_backup.store.intact import find_intact
 from igny8_backup.streams import Blocks

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from igny8_backup.catalog.given import Given
 from igny8_backup.errors import UsageError
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 
 def other_host_error(

@@ -10,7 +10,9 @@ from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.other_hosts import other_host_error, other_host_notes
 from igny8_backup.common.humanize import count_in_words, duration_in_words
 from igny8_backup.errors import BackupError, IntegrityError, RefusedError, UsageError
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.standing import FUTURE, UNTRUSTED, CopyStanding, Standings
 
 _SHOWN = 5

@@ -18,7 +18,7 @@ from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess, VulnerableProgram
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 
 

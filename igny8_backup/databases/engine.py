@@ -21,7 +21,7 @@ from igny8_backup.databases.values import (
     Versions,
 )
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 
 Queries = Mapping[str, str]

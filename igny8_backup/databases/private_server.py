@@ -26,7 +26,7 @@ from igny8_backup.databases.postgresql.clients import (
 )
 from igny8_backup.databases.values import ServerAccess
 from igny8_backup.errors import FilesError, ToolError, ToolMissingError, ToolTooOldError
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams.account import Account, find_account, is_root
 from igny8_backup.streams.process import run_process
 

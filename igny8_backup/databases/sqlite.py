@@ -20,7 +20,7 @@ from igny8_backup.databases.names import derived_name, is_derived_name
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, Target, Versions
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
 from igny8_backup.formats.details import DatabaseDetails, by_app
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.pipeline import from_file, write_file
 

@@ -14,7 +14,7 @@ from igny8_backup.databases.postgresql.clients import find_client, major_of, req
 from igny8_backup.databases.postgresql.known_holes import vulnerable_clients
 from igny8_backup.databases.values import VulnerableProgram
 from igny8_backup.errors import FilesError, IntegrityError, ToolError
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import restore_account
 from igny8_backup.streams.pipeline import write_file

@@ -10,8 +10,10 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import KINDS
 from igny8_backup.formats.lists import is_sha256
-from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest
 from igny8_backup.formats.objects import ListReference, StoredObject, list_object
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 
 def read_manifest(data: bytes, backup_id: str) -> Manifest:

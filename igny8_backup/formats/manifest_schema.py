@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from igny8_backup.formats.chunked import is_large_tar
-from igny8_backup.formats.manifest import SCHEMA, DatabasePart, TreePart
+from igny8_backup.formats.manifest import SCHEMA
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 ARCHIVES_SCHEMA, DUMPS_SCHEMA, WHOLE_SCHEMA = 4, 3, 2
 

@@ -9,7 +9,9 @@ from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.conf import Config, get_config
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.management.base import BackupCommand, seconds
 from igny8_backup.management.copies import copy_lines
 from igny8_backup.management.options.wait import add_wait_argument, wait_of

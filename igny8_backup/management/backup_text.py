@@ -12,7 +12,8 @@ from igny8_backup.common.humanize import age_in_words, size_in_words, time_taken
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.documents.annotations import DRILLED, Annotations
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.journal import DONE, PREPARING, READY, REDOING, SWAPPING, UNDONE, Journal
 from igny8_backup.management.fleet_text import by_fleet, fleet_row
 from igny8_backup.management.options.choose_backups import by_day

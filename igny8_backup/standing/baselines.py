@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from igny8_backup.formats.comparison import Baseline
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing.result import MIGRATIONS, SERVER, SIZE, SUSPECT, Reason, part_of
 from igny8_backup.standing.sizes import BYTES, FILES, ROWS, drop_in, sizes_of

@@ -20,7 +20,9 @@ from igny8_backup.formats.documents.annotations import (
     CheckedPart,
     ObjectDamage,
 )
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 
 class DamageFinder:

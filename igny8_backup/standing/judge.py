@@ -12,7 +12,9 @@ from igny8_backup.common.humanize import count_in_words, duration_in_words
 from igny8_backup.formats.acceptance import AcceptedPart, JudgedPart
 from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing.baselines import baseline_of, reasons_to_suspect
 from igny8_backup.standing.damage import DamageFinder, keys_of

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from igny8_backup.formats.comparison import Baseline
 from igny8_backup.formats.documents.annotations import ObjectDamage
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.formats.record_types import NOT_STORED
 from igny8_backup.retention.policy import Part
 

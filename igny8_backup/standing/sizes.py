@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.formats.comparison import Baseline, Expected
-from igny8_backup.formats.manifest import DatabasePart, TreePart
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 BYTES, FILES, ROWS = "bytes", "files", "rows"
 """The sizes that are compared: bytes before compression; the files of a tree; the rows of a database."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from igny8_backup.common.humanize import count_in_words
 from igny8_backup.formats.comparison import Baseline
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.formats.source import Source
 
 

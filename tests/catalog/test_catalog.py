@@ -17,8 +17,10 @@ from igny8_backup.errors import IntegrityError, StorageError, UsageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.documents.run_record import SCHEMA as RUN_SCHEMA
 from igny8_backup.formats.documents.run_record import RunRecord
-from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.store import Store, open_store
 
 DAWN = datetime(2026, 11, 22, tzinfo=UTC)

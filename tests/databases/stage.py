@@ -22,7 +22,7 @@ from igny8_backup.databases.names import PREVIOUS, STAGING, derived_name
 from igny8_backup.databases.postgresql.engine import PostgresqlEngine
 from igny8_backup.databases.values import Answers
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 
 STAMP = "20261122T021500Z"
 SCHEMA = """

@@ -14,7 +14,7 @@ from igny8_backup.databases.names import PREVIOUS, STAGING
 from igny8_backup.databases.values import WHOLE
 from igny8_backup.errors import BackupError, DatabaseError, RefusedError, StorageError, UsageError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 from tests.databases.stage import STAMP, Stage, blocks_of, configured
 from tests.databases.subjects import PostgresqlSubject, SqliteSubject, Subject

@@ -9,7 +9,8 @@ import pytest
 
 from igny8_backup.databases.private_server import PROGRAMS, find_server
 from igny8_backup.errors import ToolMissingError, ToolTooOldError
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.manifest import COMPLETE
+from igny8_backup.formats.parts.database import DatabasePart
 from tests.databases.fakes import fake
 
 NIGHT = datetime(2026, 9, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ import pytest
 from igny8_backup.databases.names import PREVIOUS, STAGING
 from igny8_backup.databases.sqlite import SqliteEngine
 from igny8_backup.errors import DatabaseError, FilesError, RefusedError
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from tests.databases.stage import STAMP, blocks_of, configured
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import IntegrityError, ToolError
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams.pipeline import from_bytes
 from tests.databases.fakes import fake
 

@@ -103,7 +103,9 @@ def outputs() -> dict[str, Any]:
     from igny8_backup.formats.documents.fleet import FleetRecord
     from igny8_backup.formats.documents.fleet_restore import FleetRestore, HostRestore
     from igny8_backup.formats.documents.retirement import Retirement
-    from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+    from igny8_backup.formats.manifest import Manifest
+    from igny8_backup.formats.parts.database import DatabasePart
+    from igny8_backup.formats.parts.tree import TreePart
     from igny8_backup.journal import Journal
     from igny8_backup.operations.backup.suspects import Suspect
     from igny8_backup.operations.copies.heal import Healed

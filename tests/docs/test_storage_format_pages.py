@@ -34,7 +34,9 @@ from igny8_backup.formats.documents import (
     spot_check,
 )
 from igny8_backup.formats.key_patterns import KINDS
-from igny8_backup.formats.packed import PackedPart
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.packed import PackedPart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.formats.record_types import is_required, stored_fields
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.history import seen, storage_memory, table_counts
@@ -58,8 +60,8 @@ DATACLASSES = {
     "PackList": lists.PackList,
     "ObjectList": lists.ObjectList,
     "ListedObject": lists.ListedObject,
-    "DatabasePart": manifest.DatabasePart,
-    "TreePart": manifest.TreePart,
+    "DatabasePart": DatabasePart,
+    "TreePart": TreePart,
     "Source": source.Source,
     "Line": rotation.Line,
     "ChunkedDump": chunked.ChunkedDump,

@@ -20,10 +20,11 @@ from igny8_backup.formats.chunked import (
     index_key,
 )
 from igny8_backup.formats.lists import PackList, list_key
-from igny8_backup.formats.manifest import COMPLETE, SCHEMA, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, SCHEMA, Manifest
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.formats.manifest_schema import schema_of
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 
 ID, EARLIER = "20261122T021500Z-7f3a9c", "20261121T021500Z-000000"
 STARTED = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

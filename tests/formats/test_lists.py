@@ -25,7 +25,7 @@ from igny8_backup.formats.lists import (
     read_list,
 )
 from igny8_backup.formats.objects import ListReference
-from igny8_backup.formats.pack_list_reader import read_packs
+from igny8_backup.formats.parts.pack_list_reader import read_packs
 
 ID = "20261122T021500Z-7f3a9c"
 EARLIER = "20261121T021500Z-000000"

@@ -15,16 +15,11 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import DatabaseDetails, Details
 from igny8_backup.formats.documents.run_record import RunRecord
-from igny8_backup.formats.manifest import (
-    COMPLETE,
-    FAILED,
-    SCHEMA,
-    DatabasePart,
-    Manifest,
-    TreePart,
-)
+from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, Manifest
 from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 ID = "20261122T021500Z-7f3a9c"
 OTHER = "20261121T021500Z-000000"

@@ -16,8 +16,10 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import chunk_pack_key
 from igny8_backup.formats.lists import list_key
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup import lists
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup

@@ -16,8 +16,10 @@ from igny8_backup.formats.documents.annotations import (
     Check,
     Damage,
 )
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing import DAMAGED, SAFETY, SUSPECT, Standings, judge
 

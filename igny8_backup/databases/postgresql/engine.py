@@ -45,7 +45,7 @@ from igny8_backup.databases.values import (
     VulnerableProgram,
 )
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import Account
 

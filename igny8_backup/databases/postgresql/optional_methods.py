@@ -35,7 +35,7 @@ from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import Account
 

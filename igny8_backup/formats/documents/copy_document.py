@@ -8,7 +8,9 @@ from datetime import datetime
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import CheckedPart
-from igny8_backup.formats.manifest import NOT_COPIED, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import NOT_COPIED, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 
 SCHEMA = 1
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from igny8_backup.formats.listed_packs import ListedPacks
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.listed_packs import ListedPacks
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from functools import partial
 from igny8_backup.databases.dump_streams import archive_names
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.streams import Blocks

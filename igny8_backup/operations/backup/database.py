@@ -14,7 +14,8 @@ from igny8_backup.databases.values import Answers
 from igny8_backup.errors import BackupError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.manifest import COMPLETE
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.formats.source import source_of
 from igny8_backup.operations.backup.archives import store_archives
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps

@@ -21,9 +21,11 @@ from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, lists, records
 from igny8_backup.formats.chunked import is_large_tar
 from igny8_backup.formats.lists import ListedObject, ObjectList, PackList, as_ranges, in_base64
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import ListReference, StoredObject
-from igny8_backup.formats.packed import PackedPart
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.packed import PackedPart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import MissingObjectError

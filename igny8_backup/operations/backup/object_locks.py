@@ -8,7 +8,7 @@ from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.object_lock import ObjectLock
 from igny8_backup.formats.objects import StoredObject, list_object
-from igny8_backup.formats.packed import PackedPart
+from igny8_backup.formats.parts.packed import PackedPart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store.intact import find_intact
 

@@ -12,14 +12,9 @@ from igny8_backup.errors import BackupError, unexpected
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails, Skipped, TreeDetails
 from igny8_backup.formats.documents.run_record import RunRecord
-from igny8_backup.formats.manifest import (
-    COMPLETE,
-    FAILED,
-    INCOMPLETE,
-    DatabasePart,
-    Manifest,
-    TreePart,
-)
+from igny8_backup.formats.manifest import COMPLETE, FAILED, INCOMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.locks.host import HeldLock
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
 from igny8_backup.operations.backup.database import backup_database

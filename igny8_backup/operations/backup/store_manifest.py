@@ -10,9 +10,11 @@ from django.conf import settings
 from igny8_backup.catalog.signatures import store_signature
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import SCHEMA, DatabaseDetails, Details, Skipped, TreeDetails
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.manifest_schema import schema_of
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest, software_versions
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.installation.secret_key import fingerprint

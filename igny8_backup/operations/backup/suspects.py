@@ -16,7 +16,9 @@ from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import records
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history import expected_sizes
 from igny8_backup.operations.history.read import History, read_history, untrusted_in

@@ -17,7 +17,7 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.private_server import PrivateServer, find_server, private_server
 from igny8_backup.databases.values import ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.locks import drill_engine, role_prefix
 

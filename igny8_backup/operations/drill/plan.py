@@ -11,7 +11,8 @@ from igny8_backup.databases.names import DRILL
 from igny8_backup.databases.values import RestoreSelection, ServerAccess
 from igny8_backup.databases.verify_dump import vulnerable_readers
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart, Manifest
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.place import MADE_ROLE, OWN_ROLE, Place, Places
 from igny8_backup.operations.installation.migrations import missing_migrations

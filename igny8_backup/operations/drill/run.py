@@ -17,8 +17,10 @@ from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import IntegrityError, ToolError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import DRILLED, UNREADABLE, CheckedPart
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.drill.choose import choose
 from igny8_backup.operations.drill.load import load_database

@@ -12,7 +12,7 @@ from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import BackupError, RefusedError, UsageError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.installation.migrations import missing_migrations
 from igny8_backup.operations.read.dump import find_damage

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from igny8_backup.conf import Config
 from igny8_backup.errors import FilesError, RefusedError
-from igny8_backup.formats.manifest import TreePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, Pattern, choose, select, with_link_targets
 from igny8_backup.operations.guards.preconditions import closed_folders

@@ -15,7 +15,8 @@ from igny8_backup.common.filesystem import replace_file
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import records
 from igny8_backup.formats.comparison import Expected
-from igny8_backup.formats.manifest import DatabasePart, TreePart
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 
 RESTORE, UNDO = "restore", "undo"

@@ -15,9 +15,9 @@ from igny8_backup.catalog.snapshot.snapshot_store import SnapshotStore
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import ALTERED, MISSING, ObjectDamage
 from igny8_backup.formats.documents.run_record import RunRecord
-from igny8_backup.formats.listed_packs import ListedPacks, PackGroup
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.listed_packs import ListedPacks, PackGroup
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.snapshot import snapshot_store, unlisted_folders, without_snapshot
 from igny8_backup.store import MissingObjectError, Store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from igny8_backup.conf import SETTING, Config
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.retention.policy import Part
 
 

@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from igny8_backup.errors import BackupError, IdentityError, IntegrityError, UsageError
-from igny8_backup.formats.manifest import COMPLETE, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.extract.path_filter import Chosen, parse_pattern

@@ -17,7 +17,9 @@ from igny8_backup.common.humanize import age_in_words, count_in_words, listed
 from igny8_backup.conf import Config
 from igny8_backup.errors import StorageError
 from igny8_backup.formats.documents.annotations import CheckedPart
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.storage_memory import LostBackup, find_lost, remembers
 from igny8_backup.operations.maintain.inventory import Inventory, read_inventory

@@ -12,8 +12,8 @@ from igny8_backup.databases.values import LostData
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import ChunkedArchive
-from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.chunked import read_chunked
 from igny8_backup.operations.read.thread_context import context_for_thread

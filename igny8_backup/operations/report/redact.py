@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.report.model import AuditReport, BackupFacts, CheckFacts, Finding, RunFacts
 from igny8_backup.retention.policy import Part
 

@@ -17,7 +17,7 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import RestoreSelection, Target
 from igny8_backup.errors import BackupError, UnfinishedError, UsageError, adding_context
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

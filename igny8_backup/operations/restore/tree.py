@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from igny8_backup.errors import FilesError
-from igny8_backup.formats.manifest import TreePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.journal import TreeSwap
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.tree_packs import TreePacks

@@ -18,7 +18,9 @@ from igny8_backup.formats import keys
 from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.documents.annotations import SCHEMA, Annotations
 from igny8_backup.formats.documents.spot_check import SpotCheck, SpotFinding
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import COMPLETE, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.trees.exclusions import kept_in
 from igny8_backup.operations.backup.trees.local_index import find_local_index
 from igny8_backup.operations.context import BackupContext

@@ -10,7 +10,7 @@ from igny8_backup.databases.engine import Engine
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.dump import open_archives, open_undamaged
 from igny8_backup.operations.staging.probe_checks import check_answers

@@ -25,7 +25,9 @@ from igny8_backup.formats.documents.status import (
     StatusRestore,
     StatusRun,
 )
-from igny8_backup.formats.manifest import RUNNING, DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import RUNNING, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.journal import DONE, UNDONE, Journal
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.maintain.inventory import Inventory

@@ -13,8 +13,9 @@ from igny8_backup.errors import FilesError, IdentityError, IntegrityError, Stora
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
 from igny8_backup.formats.details import SCHEMA, Details
-from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.details import join_details
 from igny8_backup.operations.read.tree_packs import TreePacks

@@ -7,8 +7,8 @@ from functools import partial
 
 from igny8_backup.databases.verify_dump import read_dump
 from igny8_backup.errors import IntegrityError
-from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.dump import archive_of, read_dump_index
 from igny8_backup.operations.verify.attempt import Attempt

@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from igny8_backup.formats import keys
-from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from igny8_backup.errors import StorageError
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.manifest import COMPLETE
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.archives import store_archives
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.read.dump import open_archives

@@ -18,7 +18,7 @@ from igny8_backup.databases.postgresql.roles.limits import SESSIONS_IN_DATABASE,
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.streams import Blocks
 
 # The beginning of a sentence, and the query for the names with which the sentence ends.

@@ -18,7 +18,7 @@ from igny8_backup.databases.quoting import identifier
 from igny8_backup.databases.session import Session
 from igny8_backup.errors import BackupError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 
 _LIVE = """
     SELECT 'Prepared transactions are open in the live database: COMMIT PREPARED or ROLLBACK PREPARED them.'

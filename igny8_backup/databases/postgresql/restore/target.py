@@ -14,7 +14,7 @@ from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import Extension, Role, Sessions, Subscription, TargetState, Tool
 from igny8_backup.errors import ToolError
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 
 # If a role may not see the address of a session, it sees neither port nor backend type (PostgreSQL docs,
 # 27.2). Processes of the server have no role.

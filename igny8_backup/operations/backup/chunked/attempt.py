@@ -22,8 +22,8 @@ from igny8_backup.databases.dump_streams import DumpStreams
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, ChunkedArchive, ChunkedDump, chunk_pack_key
 from igny8_backup.formats.lists import ListedObject, in_base64
-from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import ListReference, StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.plan import (
     DumpPlan,
     log_path,

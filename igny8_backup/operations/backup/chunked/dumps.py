@@ -14,8 +14,9 @@ from igny8_backup.databases.dump_streams import DumpStreams, Placement, archive_
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import FULL, chunk_folder, index_key
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.attempt import Attempt
 from igny8_backup.operations.backup.chunked.plan import DumpPlan, map_path, plan_dump
 from igny8_backup.operations.backup.chunked.unplanned import FULL_DUMP, repeated_text, unplanned_fulls

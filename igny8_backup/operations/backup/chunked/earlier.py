@@ -15,8 +15,9 @@ from igny8_backup.common.clock_skew import is_ahead
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import ChunkedDump, chunk_folder
 from igny8_backup.formats.lists import ListedObject
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.manifest import COMPLETE
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.store import Stored
 

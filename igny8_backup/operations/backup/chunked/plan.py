@@ -16,7 +16,7 @@ from igny8_backup.chunks.try_log import TriedDump, read_log
 from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.earlier import (
     Earlier,
     EarlierPack,

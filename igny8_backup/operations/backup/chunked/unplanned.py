@@ -10,7 +10,8 @@ from datetime import datetime
 
 from igny8_backup.conf import Config
 from igny8_backup.formats.chunked import FULL, ChunkedDump
-from igny8_backup.formats.manifest import COMPLETE, DatabasePart
+from igny8_backup.formats.manifest import COMPLETE
+from igny8_backup.formats.parts.database import DatabasePart
 
 FULL_DUMP = "full dump"
 """The name of the helper step that is reported."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from igny8_backup.common.filesystem import sync
 from igny8_backup.errors import FilesError, IntegrityError
 from igny8_backup.formats import keys, records
-from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 
 SCHEMA = 3

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import is_large_chunks
-from igny8_backup.formats.manifest import COMPLETE, TreePart
+from igny8_backup.formats.manifest import COMPLETE
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.trees import local_index
 from igny8_backup.operations.context import BackupContext
 

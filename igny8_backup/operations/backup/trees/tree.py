@@ -18,8 +18,9 @@ from igny8_backup.common.humanize import count_in_words
 from igny8_backup.errors import FilesError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.details import Skipped, TreeDetails
-from igny8_backup.formats.manifest import COMPLETE, TreePart
+from igny8_backup.formats.manifest import COMPLETE
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.suspects import SizeCheck
 from igny8_backup.operations.backup.trees import local_index, parent_index

@@ -10,7 +10,9 @@ from django.conf import settings
 from igny8_backup.common.humanize import count_in_words, size_in_words
 from igny8_backup.conf import Config
 from igny8_backup.formats.details import Details, TreeDetails
-from igny8_backup.formats.manifest import DatabasePart, Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.installation.secret_key import fingerprint
 from igny8_backup.operations.restore.planning.plan import (
     Source,

@@ -12,7 +12,8 @@ from pathlib import Path
 from igny8_backup.celery.workers import Workers
 from igny8_backup.databases.values import WHOLE, RestoreSelection, Target, TargetState
 from igny8_backup.formats.details import DatabaseDetails
-from igny8_backup.formats.manifest import DatabasePart, TreePart
+from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.restore.workers import WorkersPolicy
 from igny8_backup.operations.selection import BasePlan, BaseRequest
 from igny8_backup.operations.staging.overrides import RestoreOverrides

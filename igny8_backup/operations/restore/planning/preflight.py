@@ -11,8 +11,8 @@ from pathlib import Path
 
 from igny8_backup.errors import FilesError, damaged_backup
 from igny8_backup.formats.details import TreeDetails
-from igny8_backup.formats.manifest import DatabasePart
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.transfer.download import two_pass_notes
 from igny8_backup.store import MissingObjectError

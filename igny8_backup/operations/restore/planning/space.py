@@ -9,7 +9,7 @@ from pathlib import Path
 
 from igny8_backup.common.humanize import size_in_words
 from igny8_backup.conf import Config
-from igny8_backup.formats.manifest import TreePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.restore.planning.plan import DATABASES, FILES, DatabasePlan, Space, TreePlan
 from igny8_backup.operations.restore.planning.preflight import nearest_existing
 from igny8_backup.trees.fs.reserve import refused_reservations

@@ -12,7 +12,8 @@ from igny8_backup.databases.dump_streams import DumpStreams, Placement
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.details import SCHEMA as DETAILS_SCHEMA
 from igny8_backup.formats.details import Details
-from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, DatabasePart, Manifest
+from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, Manifest
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
 from igny8_backup.operations.backup.chunked.plan import map_path
 from igny8_backup.operations.backup.lists import store_lists

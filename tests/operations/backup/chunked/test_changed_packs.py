@@ -15,7 +15,7 @@ from igny8_backup.errors import FilesError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.documents.annotations import Mark
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise

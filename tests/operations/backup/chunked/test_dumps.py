@@ -15,7 +15,7 @@ from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
-from igny8_backup.formats.manifest import DatabasePart
+from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.read.dump import open_dump
 from igny8_backup.streams import Blocks

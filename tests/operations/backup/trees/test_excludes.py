@@ -14,7 +14,8 @@ import pytest
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import records
 from igny8_backup.formats.details import TreeDetails
-from igny8_backup.formats.manifest import COMPLETE, TreePart
+from igny8_backup.formats.manifest import COMPLETE
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.management.restore.result_text import excluded_lines, previous_lines
 from igny8_backup.operations.backup.request import BackupRequest, BackupResult
 from igny8_backup.operations.backup.run import run_backup

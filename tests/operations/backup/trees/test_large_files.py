@@ -19,7 +19,8 @@ from igny8_backup.chunks import cutter
 from igny8_backup.errors import StorageError
 from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
 from igny8_backup.formats.documents.annotations import CONTENT
-from igny8_backup.formats.manifest import Manifest, TreePart
+from igny8_backup.formats.manifest import Manifest
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.trees.large_map import OLDEST

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.formats.manifest import TreePart
 from igny8_backup.formats.objects import StoredObject
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.backup.trees.local_index import SCHEMA, LargeTar, LocalIndex, index_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from igny8_backup.formats.documents.annotations import CONTENT
-from igny8_backup.formats.manifest import TreePart
+from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.run import run_backup
 from igny8_backup.operations.context import BackupContext

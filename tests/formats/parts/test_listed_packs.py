@@ -11,8 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from igny8_backup.errors import IntegrityError
-from igny8_backup.formats import keys, pack_list_reader, records
-from igny8_backup.formats.listed_packs import ListedPacks, PackGroups, select, sizes_of
+from igny8_backup.formats import keys, records
 from igny8_backup.formats.lists import (
     BLOCK_BYTES,
     SCHEMA,
@@ -25,7 +24,9 @@ from igny8_backup.formats.lists import (
     read_list,
 )
 from igny8_backup.formats.objects import ListReference
-from igny8_backup.formats.pack_list_reader import read_packs
+from igny8_backup.formats.parts import pack_list_reader
+from igny8_backup.formats.parts.listed_packs import ListedPacks, PackGroups, select, sizes_of
+from igny8_backup.formats.parts.pack_list_reader import read_packs
 
 HOST = "web-1"
 RUNS = ("20261121T021500Z-000000", "20261122T021500Z-7f3a9c")

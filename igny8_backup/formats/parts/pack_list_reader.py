@@ -10,9 +10,9 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from igny8_backup.formats import keys
-from igny8_backup.formats.listed_packs import DIGITS, PackGroup, PackGroups
 from igny8_backup.formats.lists import BLOCK_BYTES, SCHEMA, has_sound_blocks, may_list, read_list
 from igny8_backup.formats.objects import ListReference
+from igny8_backup.formats.parts.listed_packs import DIGITS, PackGroup, PackGroups
 from igny8_backup.formats.records import VALUES_LIMIT
 
 _FIELDS = ("key", "stored_bytes", "raw_bytes", "sha256", "codecs", "blocks")

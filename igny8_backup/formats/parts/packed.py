@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from igny8_backup.errors import damaged_backup
 from igny8_backup.formats import keys
-from igny8_backup.formats.listed_packs import sizes_of
 from igny8_backup.formats.lists import PackList
 from igny8_backup.formats.objects import StoredObject, list_object
+from igny8_backup.formats.parts.listed_packs import sizes_of
 from igny8_backup.formats.record_types import NOT_STORED
 
 
