@@ -19,7 +19,7 @@ from igny8_backup.operations.read.tree_packs import KEPT_BYTES_OF_TREE
 from igny8_backup.operations.restore.unpack import READERS
 from igny8_backup.store.pieces import PIECE
 from igny8_backup.streams import BLOCK, shared_memory
-from igny8_backup.streams.side_by_side import MOST_CHUNKED_STREAMS, MOST_STREAMS
+from igny8_backup.streams.side_by_side import MOST_CHUNKED_STREAMS, MOST_STREAMS, archives_of
 from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD
 from igny8_backup.streams.zstd import JOB
 
@@ -50,7 +50,8 @@ RUNS = {
     "a tree with large files in chunks": TREE + compressor(1, JOB // 2) + WINDOW // SHARE_OF_WINDOW + CHUNKS,
     "a dump": COMMAND + PG_DUMP + compressor(2, JOB) + ENCRYPTED + PIECE,
     "dumps side by side": COMMAND
-    + MOST_STREAMS * (PG_DUMP + SERIAL_COMPRESSOR + ENCRYPTED)
+    + archives_of(MOST_STREAMS) * PG_DUMP
+    + MOST_STREAMS * (SERIAL_COMPRESSOR + ENCRYPTED)
     + MOST_STREAMS * PIECE // 2,
     "a dump in chunks": COMMAND
     + PG_DUMP
@@ -58,7 +59,10 @@ RUNS = {
     + STORED_BEHIND * PACK_BYTES
     + (STORED_BEHIND - 1) * (CHUNKS - PACK_BYTES)
     + WINDOW,
-    "dumps in chunks": COMMAND + MOST_CHUNKED_STREAMS * (PG_DUMP + CHUNKS) + WINDOW,
+    "dumps in chunks": COMMAND
+    + archives_of(MOST_CHUNKED_STREAMS) * PG_DUMP
+    + MOST_CHUNKED_STREAMS * CHUNKS
+    + WINDOW,
     "the restore of a tree": COMMAND + READERS * (WORKER + SLOTS + DECODED),
     "the restore of large files": COMMAND
     + READERS * (WORKER + SLOTS + DECODED)

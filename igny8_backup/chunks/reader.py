@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Generator
 from contextlib import closing
 
+from igny8_backup.chunks.locations import PACK_BYTES
 from igny8_backup.chunks.runs import Index
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.streams import BLOCK, Blocks, Gap, Pieces
@@ -75,9 +76,14 @@ class _Reader:
         self._kept: dict[int, bytes] = {}
         self._last: list[int] = []  # a heap of the numbers in ``_kept``, negative: the largest comes first
         self._size = 0
+        # For the contents of each pack in turn. A page is allocated when it is used.
+        self._buffer = memoryview(bytearray(PACK_BYTES))
 
     def blocks(self) -> Generator[memoryview | bytes, None, None]:
-        """Yield the bytes of each range in the index, in order."""
+        """Yield the bytes of each range in the index, in order.
+
+        Each is valid until the next one is requested.
+        """
         for run in range(len(self._index.runs)):
             yield self._piece(run)
 
@@ -110,14 +116,14 @@ class _Reader:
         The bytes of later ranges of the same pack are kept, as far as the limit permits.
         """
         runs = self._index.runs
-        content = memoryview(self._read_pack(self._index.header.packs[runs.packs[run]]))
+        content = self._read_pack(self._index.header.packs[runs.packs[run]])
         later = self._next[run]
         while later != _NONE:
             if later not in self._kept and not self._keep(later, content):
                 break  # all further runs of this pack are needed even later
             later = self._next[later]
         piece = content[runs.offsets[run] : runs.offsets[run] + runs.lengths[run]]
-        return piece if len(piece) >= BLOCK else bytes(piece)  # a view keeps the whole pack in memory
+        return piece if len(piece) >= BLOCK else bytes(piece)  # small pieces are collected
 
     def _keep(self, run: int, content: memoryview) -> bool:
         """Keep the bytes of the range ``run``, and drop ranges while the limit is exceeded.
@@ -136,20 +142,22 @@ class _Reader:
             heapq.heapify(self._last)
         return run in self._kept
 
-    def _read_pack(self, key: str) -> bytearray:
-        size = self._sizes[key]
-        content = bytearray()
+    def _read_pack(self, key: str) -> memoryview:
+        """Decode a pack; return its contents, which are valid until the next pack is decoded."""
+        size, filled = self._sizes[key], 0
+        most = min(size, PACK_BYTES)
         with closing(self._open_pack(key)) as blocks:
             for block in blocks:
-                content += block
-                if len(content) > size:
+                filled += len(block)
+                if filled > most:
                     break
-        if len(content) != size:
-            found = f"more than {size}" if len(content) > size else str(len(content))
+                self._buffer[filled - len(block) : filled] = block
+        if filled != size:
+            found = f"more than {most}" if filled > most else str(filled)
             error = damaged_backup(f"{key} has {found} bytes of contents, not the {size} that were written.")
             error.object_key = key
             raise error
-        return content
+        return self._buffer[:size]
 
 
 def _next_of_same_pack(index: Index) -> array[int]:

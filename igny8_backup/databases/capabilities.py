@@ -123,10 +123,10 @@ class OptionalMethods:
         queries: Mapping[str, str],
         on_answers: Callable[[Answers], None],
         *,
-        jobs: int,
+        wanted: int,
         placement: Placement | None = None,
     ) -> AbstractContextManager[DumpStreams]:
-        """Dump a database over up to ``jobs`` connections; yield a stream for each archive of the dump.
+        """Dump a database in up to ``wanted`` archives; yield their streams, each over its own connection.
 
         The data archives have rows that the main archive lacks. Several threads may read the streams. If
         ``placement`` is ``None``, sizes decide which rows. For the other arguments, see ``Engine.dump``.

@@ -13,10 +13,14 @@ Placement = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class DumpStreams:
-    """The streams of a dump: the main archive, then the data archives of ``placement``."""
+    """The streams of a dump: the main archive, then the data archives of ``placement``.
+
+    At most ``at_once`` of them are to be read at the same time.
+    """
 
     archives: Sequence[Blocks]
     placement: Placement = ()
+    at_once: int = 1
 
 
 def archive_names(count: int) -> list[str]:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from igny8_backup.streams.account import Account
 from igny8_backup.streams.interrupts import delay_interrupts
@@ -171,10 +171,11 @@ class Child:
             self._process.stdin.close()
         self._stdin = None
 
-    def finish(self) -> None:
-        """Wait until the child has ended. Raises ``ToolError`` unless its exit status is 0."""
+    def finish(self, check: Callable[[], None] = lambda: None) -> None:
+        """Wait until the child has ended, and call ``check`` meanwhile. Raises ``ToolError`` if it failed."""
         while self._stderr is not None and self._process.poll() is None:
             self._wait({}, _TICK)
+            check()
         status = self._process.wait()
         self._wait({}, 0)  # read the last of its stderr; one read empties the pipe
         if status:

@@ -3,14 +3,14 @@
 A stream from a program ends only after the program has been reaped with exit status 0. If the program failed,
 the stream raises an exception. There is no time limit, because nobody knows how long a dump takes. Errors
 never contain the environment of a program. Entry points: ``process_output``, ``feed_process``, ``filtered``,
-``run_process``.
+``run_process``, ``wait_for_process``.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from igny8_backup.errors import ToolError
 from igny8_backup.streams import BLOCK, Blocks
@@ -127,6 +127,24 @@ def run_process(
             )
         child.finish()
         return output
+
+
+def wait_for_process(
+    argv: Sequence[str],
+    check: Callable[[], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Collection[int] = (),
+    run_as: Account | None = None,
+) -> None:
+    """Run a program that reads nothing, and whose output matters only if it fails.
+
+    ``check`` is called several times a second. If it raises an exception, the program is stopped. Raises the
+    exceptions of ``check`` and those of :func:`feed_process`.
+    """
+    child = Child(argv, env=env, pass_fds=pass_fds, run_as=run_as)
+    with contextlib.closing(child):
+        child.finish(check)
 
 
 def _stopped_early(child: Child) -> ToolError:

@@ -20,12 +20,34 @@ MOST_CHUNKED_STREAMS = 2
 """At most this many archives of one dump are cut into chunks at the same time.
 
 A backup of two peaked at 148 MiB of memory, and one of three at 176."""
-Guard = Callable[[Blocks], Blocks]
-"""Yields the blocks of a stream. Raises :class:`Stopped` once another function has failed."""
+ARCHIVES_EACH = 2
+"""A dump has so many archives for each one that is stored at the same time.
+
+The largest table is often alone in its archive. While it is dumped or restored, the other archives follow one
+another beside it."""
 
 
 class Stopped(Exception):
     """A function was stopped because another one that ran beside it failed."""
+
+
+class Guard:
+    """Stops a function once another one that runs beside it has failed, which sets ``failed``."""
+
+    def __init__(self, failed: Event) -> None:
+        self._failed = failed
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` if another function has failed."""
+        if self._failed.is_set():
+            raise Stopped
+
+    def __call__(self, blocks: Blocks) -> Blocks:
+        """Yield the blocks of a stream, and call :meth:`check` before each."""
+        with closing(blocks):
+            for block in blocks:
+                self.check()
+                yield block
 
 
 def streams_at_once(wanted: int, *, chunked: bool) -> int:
@@ -33,12 +55,18 @@ def streams_at_once(wanted: int, *, chunked: bool) -> int:
     return min(wanted, MOST_CHUNKED_STREAMS if chunked else MOST_STREAMS)
 
 
+def archives_of(streams: int) -> int:
+    """Return how many archives a dump has if ``streams`` of them are stored at the same time."""
+    return streams * ARCHIVES_EACH if streams > 1 else 1
+
+
 def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) -> list[T]:
     """Call ``functions`` in order, at most ``threads`` at the same time; return their results in order.
 
-    Each function is called with a :data:`Guard`, a wrapper through which it must read its stream. If a
-    function fails, the wrapper stops the others at their next block. The first exception is raised after all
-    have ended. The calling thread is one of the threads, so an interrupt of it stops all.
+    Each function is called with a :class:`Guard`, through which it must read its stream, and which it must
+    check while it waits for something else. If a function fails, this stops the others at their next block or
+    check. The first exception is raised after all have ended. The calling thread is one of the threads, so an
+    interrupt of it stops all.
     """
     runner = _Runner(functions)
     others = [
@@ -77,15 +105,8 @@ class _Runner(Generic[T]):
             except IndexError:
                 return
             try:
-                self.results[number] = function(self.guard)
+                self.results[number] = function(Guard(self.stopped))
             except BaseException as error:
                 if not isinstance(error, Stopped):
                     self.errors.append(error)
                 self.stopped.set()
-
-    def guard(self, blocks: Blocks) -> Blocks:
-        with closing(blocks):
-            for block in blocks:
-                if self.stopped.is_set():
-                    raise Stopped
-                yield block

@@ -15,7 +15,14 @@ import pytest
 from igny8_backup.errors import ToolError, ToolMissingError
 from igny8_backup.streams import BLOCK, Blocks, child, stderr_tail
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.process import OUTPUT_LIMIT, feed_process, filtered, process_output, run_process
+from igny8_backup.streams.process import (
+    OUTPUT_LIMIT,
+    feed_process,
+    filtered,
+    process_output,
+    run_process,
+    wait_for_process,
+)
 from tests.streams.conftest import Program, Source
 
 SECRET = "hunter2-in-the-environment"
@@ -441,3 +448,25 @@ def test_feed_process_without_reads_all_reads_source_to_the_end() -> None:
     assert read == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="not what was written"):
         feed_process(["head", "-c", "10"], source(OSError("not what was written")), reads_all=False)
+
+
+# --- wait_for_process
+
+
+def test_wait_for_process_ends_with_the_program(program: Program, tmp_path: Path) -> None:
+    wait_for_process([program(f"cat; touch {tmp_path}/done")], lambda: None)
+    assert (tmp_path / "done").exists()
+    with pytest.raises(ToolError, match="on stdout\non stderr"):
+        wait_for_process([program("echo on stdout; echo on stderr >&2; exit 3")], lambda: None)
+
+
+def test_wait_for_process_stops_the_program_if_the_check_raises(program: Program, tmp_path: Path) -> None:
+    def check() -> None:
+        if (tmp_path / "pid").exists():
+            raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough"):
+        wait_for_process(
+            [program(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; sleep 600")], check
+        )
+    assert not is_running(int((tmp_path / "pid").read_text()))

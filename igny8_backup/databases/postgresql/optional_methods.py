@@ -78,14 +78,14 @@ class PostgresqlOptionalMethods(Engine):
         queries: Mapping[str, str],
         on_answers: Callable[[Answers], None],
         *,
-        jobs: int,
+        wanted: int,
         placement: Placement | None = None,
     ) -> Iterator[DumpStreams]:
-        if jobs > 1:
+        if wanted > 1:
             with self.source.open() as session:
-                jobs = possible_jobs(session, jobs, beside=BESIDE_DUMP)
+                wanted = possible_jobs(session, wanted, beside=BESIDE_DUMP)
         with self._dumper.open_archives(
-            details, queries, on_answers, self.lock_seconds, jobs=jobs, placement=placement
+            details, queries, on_answers, self.lock_seconds, wanted=wanted, placement=placement
         ) as dump:
             yield dump
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from igny8_backup.databases.dump_streams import archive_names
+from igny8_backup.databases.dump_streams import DumpStreams, archive_names
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.objects import StoredObject
@@ -22,19 +21,19 @@ def store_archives(
     context: BackupContext,
     backup_id: str,
     part: DatabasePart,
-    streams: Sequence[Blocks],
+    dump: DumpStreams,
     *,
     kind: str,
     size: int,
 ) -> DatabasePart:
-    """Store the archives of a dump, the main one first, side by side; return ``part`` with them.
+    """Store the archives of ``dump`` side by side; return ``part`` with them.
 
     ``kind`` is that of the engine's dumps, ``size`` the size of the database in bytes. Raises
-    ``StorageError`` and the errors of ``streams``. The archives that were stored until then are deleted. If
+    ``StorageError`` and the errors of ``dump``. The archives that were stored until then are deleted. If
     storage does not let this run delete an archive, a later ``prune_backups`` deletes it as an orphan.
     """
-    codec, names = context.codec, archive_names(len(streams))
-    if len(streams) > 1:
+    codec, names = context.codec, archive_names(len(dump.archives))
+    if dump.at_once > 1:
         # The compressors run beside one another. Threads of their own would need more memory.
         codec = replace(codec, workers=0)
     stored: list[str] = []
@@ -48,7 +47,8 @@ def store_archives(
 
     try:
         main, *data = run_side_by_side(
-            [partial(store, name, blocks) for name, blocks in zip(names, streams, strict=True)], len(streams)
+            [partial(store, name, blocks) for name, blocks in zip(names, dump.archives, strict=True)],
+            dump.at_once,
         )
     except BaseException:
         for key in stored:

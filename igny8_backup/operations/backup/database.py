@@ -25,7 +25,7 @@ from igny8_backup.operations.installation.migrations import stale_migrations
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.operations.staging.probe_checks import unanswered, uncounted_text, with_answers
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.side_by_side import streams_at_once
+from igny8_backup.streams.side_by_side import archives_of, streams_at_once
 
 LAG = timedelta(minutes=5)
 """If the database is dumped from a standby that is further behind its primary than this, a note says so."""
@@ -65,31 +65,31 @@ def backup_database(
 
     queries = config.probes.get(alias, {})
     in_chunks = chunked.includes(part)
-    wanted = config.dump_jobs or engine.choose_jobs("", None, details.size)
-    wanted = streams_at_once(wanted if engine.supports(Capability.ARCHIVES) else 1, chunked=in_chunks)
+    jobs = config.dump_jobs or engine.choose_jobs("", None, details.size)
+    jobs = streams_at_once(jobs if engine.supports(Capability.ARCHIVES) else 1, chunked=in_chunks)
 
     def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")
 
     @contextmanager
     def open_dump(placement: Placement | None = None) -> Iterator[DumpStreams]:
-        jobs = wanted
+        wanted, at_once = archives_of(jobs), jobs
         if placement is not None and not config.dump_jobs:
-            jobs = 1 + len(placement)  # as the full dump chose, whatever this machine would choose now
-        with engine.open_archives(details, queries, receive, jobs=jobs, placement=placement) as streams:
-            if (found := len(streams.archives)) > 1:
+            # As the full dump chose, whatever this machine would choose now.
+            wanted, at_once = 1 + len(placement), streams_at_once(1 + len(placement), chunked=in_chunks)
+        with engine.open_archives(details, queries, receive, wanted=wanted, placement=placement) as streams:
+            at_once = min(at_once, len(streams.archives))
+            if at_once > 1:
                 context.progress.note(
-                    f"{alias}: {found} connections dump the database at the same time (DUMP_JOBS)."
+                    f"{alias}: {at_once} connections dump the database at the same time (DUMP_JOBS)."
                 )
-            yield replace(streams, archives=list(map(monitor, streams.archives)))
+            yield replace(streams, archives=list(map(monitor, streams.archives)), at_once=at_once)
 
     if in_chunks:
         part = chunked.store(part, open_dump, details.size, damaged)
-    elif wanted > 1:
+    elif jobs > 1:
         with open_dump() as streams:
-            part = store_archives(
-                context, backup_id, part, streams.archives, kind=engine.dump_kind, size=details.size
-            )
+            part = store_archives(context, backup_id, part, streams, kind=engine.dump_kind, size=details.size)
     else:
         key = keys.database_key(backup_id, alias, engine.dump_kind, context.codec.suffix)
         dump = monitor(engine.dump(details, queries, receive))

@@ -52,11 +52,11 @@ def varied(pg: PostgresServer, make_stage: Callable[..., Stage]) -> Stage:
     return stage
 
 
-def dump(stage: Stage, jobs: int) -> list[bytes]:
+def dump(stage: Stage, wanted: int) -> list[bytes]:
     """Return the archives of a dump."""
     engine = stage.engine
     details = engine.describe(["left_out"])
-    with engine.open_archives(details, {}, lambda answers: None, jobs=jobs) as streams:
+    with engine.open_archives(details, {}, lambda answers: None, wanted=wanted) as streams:
         return [b"".join(stream) for stream in streams.archives]
 
 
@@ -95,7 +95,7 @@ def test_dump_uses_the_sessions_that_the_role_may_open(varied: Stage) -> None:
         engine = varied.engine_with(USER=role)
         with (
             engine.lock_session(),
-            engine.open_archives(details, {}, lambda answers: None, jobs=3) as streams,
+            engine.open_archives(details, {}, lambda answers: None, wanted=3) as streams,
         ):
             if limit == 6:
                 assert engine.waiting_sessions(60, closed) == ""
@@ -129,6 +129,49 @@ def test_load_with_a_broken_data_archive_stops_all(varied: Stage) -> None:
         engine.create_staging(staging, engine.describe(()))
         with pytest.raises(error, match=message):
             engine.load_archives(staging, [blocks_of(main), archive, *map(blocks_of, others)], jobs=2)
+
+
+def test_plain_indexes_are_built_while_other_rows_are_loaded(varied: Stage) -> None:
+    """The last archive ends only once the key of the table in the first data archive is there."""
+    varied.sql("CREATE INDEX waits ON item (length(name))")
+    main, first, last = dump(varied, 3)
+    engine, staging = varied.engine, varied.staging
+
+    def indexes() -> set[str]:
+        return {name for (name,) in varied.sql("SELECT indexname FROM pg_indexes", database=staging)}
+
+    def slow() -> Blocks:
+        yield last[:-100]
+        while "item_pkey" not in (found := indexes()):
+            Event().wait(0.01)
+        assert "waits" not in found
+        yield last[-100:]
+
+    engine.drop(staging)
+    engine.create_staging(staging, engine.describe(()))
+    engine.load_archives(staging, [blocks_of(main), blocks_of(first), slow()], jobs=3)
+    assert "waits" in indexes()
+
+
+def test_failed_archive_stops_the_index_that_is_being_built(varied: Stage) -> None:
+    """A lock that rows can be inserted under makes the key of the table wait."""
+    main, first, last = dump(varied, 3)
+    engine, staging = varied.engine, varied.staging
+    waiting = "SELECT FROM pg_stat_activity WHERE query LIKE '%ADD CONSTRAINT item_pkey%' AND wait_event_type = 'Lock'"
+
+    def failing() -> Blocks:
+        with varied.server.connect(staging) as session:
+            session.execute("BEGIN")
+            session.execute("LOCK TABLE item IN ACCESS SHARE MODE")
+            yield last[:-100]
+            while not varied.sql(waiting, database=staging):
+                Event().wait(0.01)
+            raise StorageError("cut")
+
+    engine.drop(staging)
+    engine.create_staging(staging, engine.describe(()))
+    with pytest.raises(StorageError, match="cut"):
+        engine.load_archives(staging, [blocks_of(main), blocks_of(first), failing()], jobs=3)
 
 
 @pytest.mark.postgres(15, 18)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.databases.dump_streams import DumpStreams
 from igny8_backup.errors import StorageError
 from igny8_backup.formats.manifest import COMPLETE
 from igny8_backup.formats.parts.database import DatabasePart
@@ -38,11 +39,12 @@ def test_failed_archive_leaves_none_in_storage(
             Event().wait(0.001)
         raise StorageError("cut")
 
-    streams: list[Any] = [blocks_of(b"main"), failing()]
+    streams = DumpStreams([blocks_of(b"main"), failing()], at_once=2)
     with pytest.raises(StorageError, match="cut"):
         store_archives(context, ID, part, streams, kind="dump", size=7)
     assert not list(folder.glob("*"))
-    stored = store_archives(context, ID, part, [blocks_of(b"main"), blocks_of(b"rows")], kind="dump", size=7)
+    streams = DumpStreams([blocks_of(b"main"), blocks_of(b"rows")])
+    stored = store_archives(context, ID, part, streams, kind="dump", size=7)
     assert {path.name for path in folder.iterdir()} == {done.name, "default.data-01.dump.zst"}
     assert [item.raw_bytes for item in stored.archives] == [4, 4]
 
@@ -69,7 +71,7 @@ def test_archives_use_one_connection_each(context: BackupContext, settings: Any,
 
     with open_context() as found:
         together = Barrier(2)
-        streams: list[Any] = [dumped(number, together) for number in range(2)]
+        streams = DumpStreams([dumped(number, together) for number in range(2)], at_once=2)
         part = store_archives(found, ID, part, streams, kind="dump", size=12 << 20)
         together = Barrier(2)
         readers = [partial(read, blocks, together) for blocks in open_archives(found, part, [])]

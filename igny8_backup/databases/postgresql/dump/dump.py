@@ -110,13 +110,14 @@ class Dumper:
         on_answers: OnAnswers | None,
         lock_seconds: float,
         *,
-        jobs: int = 1,
+        wanted: int = 1,
         placement: Placement | None = None,
     ) -> Iterator[DumpStreams]:
         """Dump the database that ``details`` describe; yield the streams of the archives.
 
-        With several ``jobs``, up to ``jobs - 1`` data archives have the rows of some tables: of the tables in
-        ``placement`` if it is given. All archives show the same instant, and may be read in several threads.
+        If several archives are ``wanted``, up to ``wanted - 1`` data archives have the rows of some tables:
+        of the tables in ``placement`` if it is given. All archives show the same instant, and may be read in
+        several threads.
         ``on_answers`` is called with the tables, the row counts and the results of the probes ``queries``,
         read in the snapshot of the dump.
 
@@ -130,7 +131,7 @@ class Dumper:
                 data_time = replay_time(session)  # before the snapshot: never later than its data
                 snapshot = export_snapshot(session)
                 # No table is renamed or dropped from here on, because the session has locked all of them.
-                placed = place_tables(session, details.excluded_data, jobs, placement) if jobs > 1 else ()
+                placed = place_tables(session, details.excluded_data, wanted, placement) if wanted > 1 else ()
                 if on_answers:
                     answers = self._ask_source(session, snapshot, details, queries)
                     on_answers(replace(answers, data_time=data_time))

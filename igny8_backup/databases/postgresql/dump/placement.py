@@ -27,9 +27,9 @@ _TABLES = """
 
 
 def place_tables(
-    session: Session, excluded: Collection[str], jobs: int, earlier: Placement | None = None
+    session: Session, excluded: Collection[str], archives: int, earlier: Placement | None = None
 ) -> Placement:
-    """Choose the tables of the data archives of a dump that ``jobs`` sessions make at the same time.
+    """Choose the tables of the data archives of a dump that has at most ``archives``, with the main one.
 
     The rows of the tables ``excluded`` are not dumped. All other tables are in the main archive. If
     ``earlier`` is not ``None``, the tables that still exist are placed as there, and new ones are in the main
@@ -41,19 +41,19 @@ def place_tables(
         if table_name(schema, table) not in excluded
     ]
     if earlier is None:
-        return divide(found, jobs)
+        return divide(found, archives)
     names = {name for name, _ in found}
-    kept = (tuple(table for table in tables if table in names) for tables in earlier[: jobs - 1])
+    kept = (tuple(table for table in tables if table in names) for tables in earlier[: archives - 1])
     return tuple(filter(None, kept))  # pg_dump without the option --table would dump all
 
 
-def divide(tables: Sequence[tuple[str, int]], jobs: int) -> Placement:
-    """Divide ``tables``, the largest first, between the main archive and ``jobs - 1`` others.
+def divide(tables: Sequence[tuple[str, int]], archives: int) -> Placement:
+    """Divide ``tables``, the largest first, between the main archive and ``archives - 1`` others.
 
     ``tables`` are names and sizes. Each table goes to the archive that is the smallest so far.
     """
     # The small tables stay in the main archive.
-    sizes = [sum(size for _, size in tables[MOST_TABLES:]), *[0] * (jobs - 1)]
+    sizes = [sum(size for _, size in tables[MOST_TABLES:]), *[0] * (archives - 1)]
     placed: list[list[str]] = [[] for _ in sizes]
     for name, size in tables[:MOST_TABLES]:
         # Of equal archives, the main one is the last choice.

@@ -6,12 +6,13 @@ that must wait for the rows, such as triggers. Its jobs seek in the archive, but
 read only the table of contents, which is kept in memory.
 
 A dump may have data archives with the rows of some tables. Then the definitions of the main archive are
-restored first, also from its table of contents, and then the rows of all archives side by side.
+restored first, also from its table of contents, and then the rows of all archives side by side. Plain indexes
+of tables whose rows are there are built meanwhile, so that the largest table does not hold up all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,9 @@ from igny8_backup.databases.postgresql.restore.archive.left_out import (
     unusable_tablespaces,
     without_unknown_labels,
 )
-from igny8_backup.databases.postgresql.restore.archive.steps import divide, row_entries
+from igny8_backup.databases.postgresql.restore.archive.steps import Steps, divide, indexes_of, row_entries
 from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection, select_tables
-from igny8_backup.databases.postgresql.restore.archive.toc import Entry, read_contents
+from igny8_backup.databases.postgresql.restore.archive.toc import Contents, Entry, read_contents
 from igny8_backup.databases.postgresql.restore.archive.undamaged import without_lost_rows
 from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
 from igny8_backup.databases.postgresql.restore.pg_restore import PgRestore, sends_unknown_setting
@@ -88,43 +89,78 @@ def load(
         if steps.first:
             restore.from_contents(contents, steps.first, jobs=1)
 
-        def main(guard: Guard) -> tuple[str, ...]:
-            restore.stream(contents, guard(blocks), steps.streamed, reads_all=not selection.tables)
-            return ()
-
-        def rows(number: int, archive: Blocks, guard: Guard) -> tuple[str, ...]:
-            lost = selection.lost.data[number] if selection.lost.packs else frozenset[int]()
-            return _load_rows(restore, guard(archive), selected, lost, untrusted=selection.untrusted)
-
-        streams: list[Callable[[Guard], tuple[str, ...]]] = [main]
-        streams += [partial(rows, number, archive) for number, archive in enumerate(data)]
-        lost_rows = [label for found in run_side_by_side(streams, min(jobs, MOST_STREAMS)) for label in found]
-        if steps.late:
-            restore.from_contents(contents, steps.late, jobs=jobs)
+        rows = _Rows(restore, contents, steps, selected, selection, jobs)
+        lost_rows = rows.load(blocks, data)
+        if late := [entry for entry in steps.late if entry.number not in rows.built]:
+            restore.from_contents(contents, late, jobs=jobs)
         if grants.after:
             with staging.open() as session:
                 session.execute(grants.after)
     return (*selected.left_out, *lost_rows, *tablespaces)
 
 
-def _load_rows(
-    restore: PgRestore,
-    blocks: Blocks,
-    selected: TableSelection,
-    lost: Collection[int],
-    *,
-    untrusted: bool,
-) -> tuple[str, ...]:
-    """Restore the rows of the ``selected`` tables that the data archive ``blocks`` has.
+class _Rows:
+    """Restores the rows of all archives, and meanwhile those plain indexes whose tables have their rows.
 
-    The data of the entries with the numbers ``lost`` cannot be read. Returns the labels of these entries.
+    ``contents`` is the table of contents of the main archive, ``steps`` divides it. At most ``jobs``
+    connections work at the same time. ``built`` has the numbers of the indexes that were built.
     """
-    contents = read_contents(blocks)
-    if untrusted:
-        require_harmless(contents.entries)
-    rows = row_entries(contents.entries, selected)
-    restore.stream(contents, blocks, [one for one in rows if one.number not in lost], reads_all=False)
-    return tuple(one.label for one in rows if one.number in lost)
+
+    def __init__(
+        self,
+        restore: PgRestore,
+        contents: Contents,
+        steps: Steps,
+        selected: TableSelection,
+        selection: RestoreSelection,
+        jobs: int,
+    ) -> None:
+        self.built = set[int]()
+        self._restore = restore
+        self._contents = contents
+        self._steps = steps
+        self._selected = selected
+        self._selection = selection
+        self._jobs = jobs
+        self._at_once = 1
+
+    def load(self, main: Blocks, data: Sequence[Blocks]) -> list[str]:
+        """Restore the rows of the archives; return the labels of those entries whose rows are damaged."""
+        if not data:
+            self._stream_main(main)
+            return []
+        self._at_once = min(self._jobs, MOST_STREAMS, 1 + len(data))
+        functions = [partial(self._load_main, main)]
+        functions += [partial(self._load_data, number, blocks) for number, blocks in enumerate(data)]
+        return [label for found in run_side_by_side(functions, self._at_once) for label in found]
+
+    def _stream_main(self, blocks: Blocks) -> None:
+        reads_all = not self._selection.tables
+        self._restore.stream(self._contents, blocks, self._steps.streamed, reads_all=reads_all)
+
+    def _load_main(self, blocks: Blocks, guard: Guard) -> Sequence[str]:
+        self._stream_main(guard(blocks))
+        self._build_indexes(self._steps.streamed, guard)
+        return ()
+
+    def _load_data(self, number: int, blocks: Blocks, guard: Guard) -> Sequence[str]:
+        selection, blocks = self._selection, guard(blocks)
+        contents = read_contents(blocks)
+        if selection.untrusted:
+            require_harmless(contents.entries)
+        lost = selection.lost.data[number] if selection.lost.packs else frozenset[int]()
+        rows = row_entries(contents.entries, self._selected)
+        sound = [one for one in rows if one.number not in lost]
+        self._restore.stream(contents, blocks, sound, reads_all=False)
+        self._build_indexes(rows, guard)
+        return [one.label for one in rows if one.number in lost]
+
+    def _build_indexes(self, rows: Sequence[Entry], guard: Guard) -> None:
+        ready = indexes_of(self._steps.late, self._contents.entries, rows)
+        if ready:
+            jobs = self._jobs // self._at_once
+            self._restore.from_contents(self._contents, ready, jobs=jobs, check=guard.check)
+            self.built.update(entry.number for entry in ready)
 
 
 def _select(

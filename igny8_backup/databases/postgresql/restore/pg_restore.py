@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from igny8_backup.errors import ToolError
 from igny8_backup.streams import Blocks, stderr_tail
 from igny8_backup.streams.account import Account
 from igny8_backup.streams.private_file import memory_file, private_file
-from igny8_backup.streams.process import feed_process, run_process
+from igny8_backup.streams.process import feed_process, wait_for_process
 
 # pg_restore 17 and later set transaction_timeout, which older servers do not know.
 _NEW_SETTING_MAJOR = 17
@@ -69,10 +69,18 @@ class PgRestore:
                 run_as=self.run_as,
             )
 
-    def from_contents(self, contents: Contents, entries: Sequence[Entry], *, jobs: int) -> None:
+    def from_contents(
+        self,
+        contents: Contents,
+        entries: Sequence[Entry],
+        *,
+        jobs: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Restore ``entries``, which have no rows, over ``jobs`` connections.
 
-        Only ``contents``, the beginning of the archive with the table of contents, is read.
+        Only ``contents``, the beginning of the archive with the table of contents, is read. ``check`` is
+        called several times a second; if it raises an exception, ``pg_restore`` is stopped.
         """
         # Each job opens the archive by its path, for which it must inherit the descriptor.
         with (
@@ -81,8 +89,9 @@ class PgRestore:
             self._list(entries) as (option, list_fd),
             client_access(self.staging, self.scratch, self.run_as) as access,
         ):
-            run_process(
+            wait_for_process(
                 [*self.argv, *access.arguments, option, *[f"--jobs={jobs}"] * (jobs > 1), path],
+                check,
                 env=access.env,
                 pass_fds=(*access.pass_fds, fd, list_fd),
                 run_as=self.run_as,

@@ -89,8 +89,8 @@ class Attempt:
         if self.plan.placement is None:
             self.placement = dump.placement
         try:
-            writing = [partial(self._write_archive, blocks, len(archives)) for blocks in archives]
-            indexes = run_side_by_side(writing, len(archives))
+            writing = [partial(self._write_archive, blocks, dump.at_once) for blocks in archives]
+            indexes = run_side_by_side(writing, dump.at_once)
         except OSError as error:
             raise state_error(self._context, error) from None
         found = {name: item.pack for name, item in self.plan.allowed.items()} | self.new

@@ -16,7 +16,8 @@ class Steps:
     """The entries of the main archive in the order of a restore.
 
     Those in ``first`` and ``late`` have no rows, and are restored from the table of contents. Those in
-    ``streamed`` are restored while the archive is read, at the same time as the data archives.
+    ``streamed`` are restored while the archive is read, at the same time as the data archives. Some ``late``
+    ones can be restored earlier: see :func:`indexes_of`.
     """
 
     first: tuple[Entry, ...]
@@ -40,6 +41,18 @@ def divide(entries: Sequence[Entry], *, jobs: int, data: bool) -> Steps:
         streamed=tuple(entry for entry in entries if entry.number not in first | late),
         late=tuple(entry for entry in entries if entry.number in late),
     )
+
+
+def indexes_of(late: Sequence[Entry], entries: Sequence[Entry], rows: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return those ``late`` entries that can be restored once ``rows``, the rows of some tables, are there.
+
+    These are the plain indexes that need nothing but these tables. ``entries`` are all of the main archive.
+    """
+    filled = {(entry.schema, entry.name) for entry in rows if entry.kind == "TABLE DATA"}
+    tables = {
+        entry.number for entry in entries if entry.kind == "TABLE" and (entry.schema, entry.name) in filled
+    }
+    return tuple(entry for entry in late if entry.plain_index and entry.needs and entry.needs <= tables)
 
 
 def row_entries(entries: Sequence[Entry], selected: TableSelection) -> tuple[Entry, ...]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from igny8_backup.databases.postgresql.restore.archive.dangerous_sql import find_dangers
 from igny8_backup.databases.postgresql.restore.archive.encoding import codec_of
+from igny8_backup.databases.postgresql.restore.archive.indexes import is_plain_index
 from igny8_backup.databases.postgresql.restore.archive.labels import label_providers
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import Blocks
@@ -39,6 +40,7 @@ class Entry:
     other values. ``post_data``: the entry is restored after all rows. ``privileges`` is the SQL of an entry
     of the kinds ``ACL`` and ``DEFAULT ACL``. ``dangers`` names the kinds of SQL in the entry that reach
     beyond the database, such as ``COPY ... PROGRAM``. ``providers`` are those of its security labels.
+    ``plain_index``: see :func:`is_plain_index`.
     """
 
     number: int
@@ -53,6 +55,7 @@ class Entry:
     tablespace: str = ""
     dangers: tuple[str, ...] = ()
     providers: frozenset[str] = frozenset()
+    plain_index: bool = False
 
     @property
     def label(self) -> str:
@@ -222,6 +225,7 @@ def _read_entry(reader: _Reader, version: tuple[int, int], offset_size: int) -> 
         tablespace=tablespace,
         dangers=find_dangers(definition, drop, copy),
         providers=label_providers(definition, reader.encoding) if kind == _LABEL else frozenset(),
+        plain_index=is_plain_index(kind, definition),
     )
 
 
