@@ -157,7 +157,9 @@ def test_failed_archive_stops_the_index_that_is_being_built(varied: Stage) -> No
     """A lock that rows can be inserted under makes the key of the table wait."""
     main, first, last = dump(varied, 3)
     engine, staging = varied.engine, varied.staging
-    waiting = "SELECT FROM pg_stat_activity WHERE query LIKE '%ADD CONSTRAINT item_pkey%' AND wait_event_type = 'Lock'"
+    waiting = """
+        SELECT pid FROM pg_stat_activity
+        WHERE query LIKE '%ADD CONSTRAINT item_pkey%' AND wait_event_type = 'Lock'"""
 
     def failing() -> Blocks:
         with varied.server.connect(staging) as session:
