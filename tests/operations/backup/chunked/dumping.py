@@ -100,7 +100,8 @@ class Host:
 
             def opened(placement: Placement | None) -> AbstractContextManager[DumpStreams]:
                 self.placements.append(placement)
-                return nullcontext(DumpStreams([begin(), *map(from_bytes, data)], placement or PLACEMENT))
+                archives = [begin(), *map(from_bytes, data)]
+                return nullcontext(DumpStreams(archives, placement or PLACEMENT, at_once=len(archives)))
 
             part = chunked.store(part, opened, len(archive), damaged)
             before_check()
