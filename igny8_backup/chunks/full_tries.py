@@ -1,4 +1,4 @@
-"""Remember which runs have tried to make the full dump that is due, and did not complete it.
+"""Remember which runs have tried to make a full dump since the last one, and did not complete it.
 
 The ids of these runs are in a file in ``STATE_DIR``, one for each database. The file is removed when a full
 dump is complete.
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class FullTries:
-    """The contents of the file: the ``ids`` of the runs that did not complete the full dump that is due."""
+    """The contents of the file: the ``ids`` of the runs that did not complete their full dump."""
 
     schema: int
     ids: tuple[str, ...]

@@ -7,6 +7,7 @@ day and of the incremental dumps of the day. So a restore never needs more than 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -36,13 +37,14 @@ class LastDump:
 class Choice:
     """The kind of the next dump. ``reason`` says why it is full before a full dump is due, or is empty.
 
-    ``due``: a full dump is due. If ``due`` is true and the kind is not full, earlier attempts at the full
-    dump have failed.
+    ``due``: a full dump is due, or an earlier run tried to make one and did not complete it (``again``). If
+    ``due`` is true and the kind is not full, earlier attempts at the full dump have failed.
     """
 
     kind: str
     reason: str = ""
     due: bool = False
+    again: bool = False
 
 
 def choose_kind(
@@ -52,25 +54,33 @@ def choose_kind(
     full_every: timedelta,
     forced: str = "",
     why_full: str = "",
-    failed: int = 0,
+    tries: Collection[datetime] = (),
 ) -> Choice:
     """Return the kind of the dump that begins ``now``.
 
     ``last`` is the newest good dump; ``None`` if there is none. ``full_every`` is the setting. ``forced`` is
     the kind that the user demands, or empty. ``why_full`` says why no reference to earlier packs is possible;
-    empty if it is possible. ``failed`` is the number of runs that tried to make the due full dump and failed.
+    empty if it is possible. ``tries`` says when those runs began that have tried to make a full dump since
+    the last one, and did not complete it.
     """
     if forced == FULL:
         return Choice(FULL)
     if last is None or why_full:
-        return Choice(FULL, why_full)
+        return Choice(FULL, why_full, again=bool(tries) and not why_full)
     if is_ahead(last.full_started, now) or is_ahead(last.started, now):
         return Choice(FULL, "an earlier dump is dated in the future")
     period = min(max(now - last.started, timedelta()), LONGEST_PERIOD, full_every)
     age = now - last.full_started
-    due = age > full_every - period / 2
+    by_age = age > full_every - period / 2
+    if by_age:
+        # A demanded full dump that failed days ago is no reason to put off the one that is due now.
+        earliest = last.full_started + full_every - min(LONGEST_PERIOD, full_every) / 2
+        failed = sum(moment >= earliest for moment in tries)
+    else:
+        failed = len(tries)
+    due = by_age or failed > 0
     if due and (failed < FULL_TRIES or age > 2 * full_every):
-        return Choice(FULL, due=True)
+        return Choice(FULL, due=True, again=bool(tries))
     if forced == DIFFERENTIAL or _day(last.started) != _day(now):
         return Choice(DIFFERENTIAL, due=due)
     return Choice(INCREMENTAL, due=due)

@@ -47,8 +47,27 @@ def test_kind_follows_from_the_last_dump(previous: LastDump | None, kind: str) -
 def test_full_dump_that_failed_twice_is_put_off_for_one_period(
     full_ago: timedelta, failed: int, kind: str
 ) -> None:
-    found = choose_kind(NOON, last(HOUR, full_ago), full_every=WEEK, failed=failed)
-    assert found == Choice(kind, due=True)
+    tries = [NOON - number * HOUR / 4 for number in range(failed)]
+    found = choose_kind(NOON, last(HOUR, full_ago), full_every=WEEK, tries=tries)
+    assert found == Choice(kind, due=True, again=kind == FULL)
+
+
+@pytest.mark.parametrize(
+    ("full_ago", "tries", "kind"),
+    [
+        (3 * DAY, [2 * DAY], FULL),
+        (3 * DAY, [2 * DAY, DAY], INCREMENTAL),
+        (7 * DAY, [2 * DAY, DAY], FULL),
+        (7 * DAY, [2 * DAY, DAY, HOUR], FULL),
+        (7 * DAY, [2 * DAY, 2 * HOUR, HOUR], INCREMENTAL),
+    ],
+)
+def test_demanded_full_dump_that_failed_is_tried_again(
+    full_ago: timedelta, tries: list[timedelta], kind: str
+) -> None:
+    times = [NOON - ago for ago in tries]
+    found = choose_kind(NOON, last(HOUR, full_ago), full_every=WEEK, tries=times)
+    assert found == Choice(kind, due=True, again=kind == FULL)
 
 
 def test_user_can_force_a_kind() -> None:

@@ -71,7 +71,7 @@ class Attempt:
             make_private(folder)
             self._map = self._stack.enter_context(MapWriter(folder))
             self._log = self._stack.enter_context(self._open_log())
-            if self.plan.kind == FULL and self.plan.due:
+            if self.plan.kind == FULL:
                 full_tries.add(tries_path(self._context, self._alias), self._id)
         except OSError as error:
             raise state_error(self._context, error) from None

@@ -172,13 +172,17 @@ class ChunkedDumps:
         return self._stack.enter_context(attempt)
 
     def _note(self, part: DatabasePart, plan: DumpPlan) -> None:
-        """Note why the plan is a full dump although none is due, and warn if that has happened before.
+        """Note why the plan is a full dump although none was expected, and warn if that has happened before.
 
         Also warn if full dumps are due and have failed.
         """
         context, alias = self._context, part.alias
         if plan.reason:
             context.progress.note(f"{alias}: the dump is a full one, because {plan.reason}.")
+        elif plan.again and plan.kind == FULL:
+            context.progress.note(
+                f"{alias}: the dump is a full one, because an earlier run tried to make one, and ended early."
+            )
         if plan.reason and (earlier := unplanned_fulls(self._recent(part), part.started, context.config)):
             context.shortfalls.add(alias, FULL_DUMP, f"{alias}: {repeated_text(earlier[0], plan.reason)}")
         if plan.due and plan.kind != FULL:

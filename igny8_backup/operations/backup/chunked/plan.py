@@ -15,6 +15,7 @@ from igny8_backup.chunks.locations import KEY_BYTES
 from igny8_backup.chunks.try_log import TriedDump, read_log
 from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.earlier import (
@@ -35,8 +36,8 @@ class DumpPlan:
     """The kind of a dump in chunks, and the packs of earlier dumps to which it can refer.
 
     If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty. ``due``: a
-    full dump is due. If ``due`` is true and the dump is not full, earlier attempts at the full dump have
-    failed. ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. If the last
+    full dump is due, or an earlier run tried to make one and did not complete it (``again``). If ``due`` is
+    true and the dump is not full, earlier attempts have failed. ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. If the last
     attempt to dump the database ended early, ``tried`` is its log, and ``tried_map`` is a map of the chunks
     that it has stored. ``allowed`` contains the packs to which the dump can refer, by name. ``key`` and
     ``seed`` are the secrets of the maps. ``full_id``, ``full_started`` and ``differential_id`` are the fields
@@ -47,6 +48,7 @@ class DumpPlan:
     kind: str
     reason: str
     due: bool
+    again: bool
     average: int
     key: bytes = field(repr=False)
     seed: int = field(repr=False)
@@ -80,7 +82,7 @@ def log_path(context: BackupContext, alias: str) -> Path:
 
 
 def tries_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the record (``full_tries``) of failed attempts at the full dump that is due."""
+    """Return the path of the record (``full_tries``) of the full dumps that ended early."""
     return map_path(context, alias).with_suffix(".tries")
 
 
@@ -101,7 +103,10 @@ def plan_dump(
     last attempt has stored.
     """
     stored = list_packs(context, part.alias, damaged)
-    found, why_full = _open_map(context, part.alias, bool(stored.listed))
+    tries = set(filter(keys.is_id, full_tries.read(tries_path(context, part.alias))))
+    # Before the first dump is complete, storage can have packs of runs that ended early, but there is no map.
+    needed = any(keys.writer(key) not in tries for key in stored.listed)
+    found, why_full = _open_map(context, part.alias, needed)
     try:
         average = cutter.suitable_average(size or 0, found.header.cutter.average if found else cutter.AVERAGE)
         earlier = find_earlier(context, part, found, average, stored) if found else Earlier(why_full)
@@ -112,7 +117,7 @@ def plan_dump(
             full_every=context.config.full_every,
             forced=forced,
             why_full=earlier.problem,
-            failed=len(set(full_tries.read(tries_path(context, part.alias))) - {backup_id}),
+            tries=[keys.id_time(item) for item in tries - {backup_id}],
         )
         base = None if choice.kind == FULL else found
         tried = _find_tried(context, part.alias, base, average, stored)
@@ -156,6 +161,7 @@ def _plan_full(
         kind=FULL,
         reason=choice.reason,
         due=choice.due,
+        again=choice.again,
         average=average,
         key=key,
         seed=seed,
@@ -177,6 +183,7 @@ def _plan_based_on(
         kind=choice.kind,
         reason=choice.reason,
         due=choice.due,
+        again=choice.again,
         average=average,
         key=bytes.fromhex(base.header.key),
         seed=base.header.seed,

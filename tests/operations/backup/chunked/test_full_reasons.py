@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from igny8_backup.chunks import writer
 from igny8_backup.chunks.chunk_map import open_map
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.errors import ToolError
 from igny8_backup.formats import keys
-from igny8_backup.formats.chunked import DIFFERENTIAL, FULL
+from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.streams import Blocks
 from tests.chunks.archives import noise
-from tests.operations.backup.chunked.dumping import Host
+from tests.operations.backup.chunked.dumping import Host, Killed
 
 pytestmark = pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
 
@@ -177,6 +178,81 @@ def test_full_dump_that_fails_twice_is_put_off(machine: Host) -> None:
     with pytest.raises(ToolError):
         machine.dump(CHANGED, blocks=fail)
     assert kind(machine.dump(CHANGED)) == FULL, "a full dump that is complete ends the count"
+    assert machine.context.shortfalls.take() == ()
+
+
+def demand_full(machine: Host) -> str:
+    return FULL
+
+
+def wait_until_due(machine: Host) -> None:
+    machine.clock.forward(days=7)
+
+
+@pytest.mark.parametrize("cause", [demand_full, wait_until_due, change_recipients, lose_map])
+def test_full_dump_that_was_killed_is_tried_again_with_its_packs(
+    machine: Host, monkeypatch: pytest.MonkeyPatch, cause: Any
+) -> None:
+    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
+    monkeypatch.setattr(writer, "WINDOW", 50_000)
+    machine.dump(ARCHIVE)
+    forced = cause(machine) or ""
+
+    def blocks() -> Blocks:
+        yield CHANGED[:400_000]
+        raise Killed
+
+    with pytest.raises(Killed):
+        machine.dump(CHANGED, forced, blocks=blocks)
+    stored = [item.key for item in machine.context.store.list("packs")]
+    left = {key for key in stored if keys.writer(key) == ids(machine)[-1]}
+    machine.clock.forward(hours=1)
+    machine.notes.clear()
+    made = machine.dump(CHANGED)
+    assert kind(made) == FULL
+    assert left and left <= {pack.key for pack in made.packs}
+    if cause in (demand_full, wait_until_due):
+        assert made.chunked and made.chunked.reason == ""
+        assert machine.notes == [
+            "default: the dump is a full one, because an earlier run tried to make one, and ended early."
+        ]
+    machine.clock.forward(hours=1)
+    assert kind(machine.dump(TWICE)) != FULL
+
+
+def test_first_dump_that_was_killed_is_no_sign_of_a_lost_map(
+    machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
+    monkeypatch.setattr(writer, "WINDOW", 50_000)
+
+    def blocks() -> Blocks:
+        yield ARCHIVE
+        raise Killed
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            machine.dump(ARCHIVE, blocks=blocks)
+    assert machine.packs()
+    made = machine.dump(ARCHIVE)
+    assert made.chunked and (made.chunked.kind, made.chunked.reason) == (FULL, "")
+
+
+def test_demanded_full_dump_that_fails_twice_is_put_off_until_one_is_due(machine: Host) -> None:
+    def fail() -> Blocks:
+        raise ToolError("pg_dump failed.")
+        yield b""
+
+    machine.dump(ARCHIVE)
+    for demanded in (FULL, ""):
+        with pytest.raises(ToolError):
+            machine.dump(CHANGED, demanded, blocks=fail)
+    assert kind(machine.dump(CHANGED)) == INCREMENTAL
+    assert ["has failed 2 times" in item.text for item in machine.context.shortfalls.take()] == [True]
+    machine.clock.forward(days=7)
+    assert kind(machine.dump(CHANGED)) == FULL
+    machine.clock.forward(hours=1)
+    assert kind(machine.dump(CHANGED)) == INCREMENTAL
     assert machine.context.shortfalls.take() == ()
 
 
