@@ -2,7 +2,8 @@
 
 ``benchmarks.memory`` starts one process for each, to measure its memory. ``encode`` and ``decode`` process
 AMOUNT bytes of a dump as a backup and a restore do; ``file`` backs up and restores a sparse file of AMOUNT
-bytes; ``records`` writes and reads the index of AMOUNT files. Nothing is stored.
+bytes; ``records`` writes and reads the index of AMOUNT files; ``chunks`` stores a dump in chunks of AMOUNT
+bytes after a day. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def index_of(found: Iterator[Record]) -> Blocks:
 def main() -> None:
     django.setup()
     # Only now: they read the settings.
+    from benchmarks.generated_chunks import store_after_a_day
     from igny8_backup.conf import get_config
     from igny8_backup.operations.context import BackupContext
     from igny8_backup.operations.transfer.upload import index_codec
@@ -145,6 +147,10 @@ def main() -> None:
     elif kind == "file":
         with tempfile.TemporaryDirectory() as folder:
             _file(context, Path(folder), amount)
+    elif kind == "chunks":
+        with tempfile.TemporaryDirectory() as folder:
+            made = store_after_a_day(context, Path(folder), amount)
+        print(f"{len(made.header.packs):,} packs, {len(made.runs):,} ranges of them")
     elif kind == "records":
         codec = index_codec(codec)
         blocks = decode(codec.encode(index_of(records(amount))), codec.names, identities)

@@ -175,6 +175,7 @@ def generated(project: Project, scale: str) -> Iterator[Peak]:
     kinds = {
         "encode": (STREAM[scale], "a dump of {:.1f} GB, encoded"),
         "decode": (STREAM[scale], "a dump of {:.1f} GB, decoded"),
+        "chunks": (STREAM[scale], "a dump of {:.1f} GB in chunks, after a day"),
         "file": (ONE_FILE[scale], "one file of {:.1f} GB, backed up and restored"),
         "records": (MANY_FILES[scale], "an index of {:,} files, written and read"),
     }
