@@ -37,12 +37,12 @@ class DumpPlan:
 
     If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty. ``due``: a
     full dump is due, or an earlier run tried to make one and did not complete it (``again``). If ``due`` is
-    true and the dump is not full, earlier attempts have failed. ``chunk_map`` is the open map of earlier dumps; it is ``None`` for a full dump. If the last
-    attempt to dump the database ended early, ``tried`` is its log, and ``tried_map`` is a map of the chunks
-    that it has stored. ``allowed`` contains the packs to which the dump can refer, by name. ``key`` and
-    ``seed`` are the secrets of the maps. ``full_id``, ``full_started`` and ``differential_id`` are the fields
-    of ``ChunkedDump``. ``placement`` says which tables the full dump had in data archives; it is ``None`` if
-    this dump is the full one.
+    true and the dump is not full, earlier attempts have failed. ``chunk_map`` is the open map of earlier
+    dumps; it is ``None`` for a full dump. If the last attempt to dump the database ended early, ``tried`` is
+    its log, and ``tried_map`` is a map of the chunks that it has stored. ``allowed`` contains the packs to
+    which the dump can refer, by name. ``key`` and ``seed`` are the secrets of the maps. ``full_id``,
+    ``full_started`` and ``differential_id`` are the fields of ``ChunkedDump``. ``placement`` says which
+    tables the full dump had in data archives; it is ``None`` if this dump is the full one.
     """
 
     kind: str
