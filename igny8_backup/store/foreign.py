@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, StorageError
+from igny8_backup.store.connection_failure import connection_failure
 from igny8_backup.store.objects import SETTING, UnreachableError
 from igny8_backup.store.transient import http_status, may_pass
 
@@ -27,18 +28,24 @@ def translated_errors(action: str, place: str) -> Iterator[None]:
         if is_from_outside(error):
             raise
         kind = UnreachableError if may_pass(error) else StorageError
+        network = "the network and " if kind is UnreachableError else ""
         raise kind(
             f"Cannot {action} {place}: {reason_of(error)}.",
-            hint=f"Check {SETTING}, and try the same storage in manage.py shell.",
+            hint=f"Check {network}{SETTING}, and try the same storage in manage.py shell.",
         ) from error
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason in a few words: the error code of a service, or the operating system's message."""
+    """Return the reason in a few words.
+
+    It is the error code of a service, the operating system's message, or what happened to the connection.
+    """
     code = getattr(error, "error_code", None)  # Azure
     if code:
         return str(getattr(code, "value", code))
     status = http_status(error)
     if status:
         return f"{type(error).__name__}, status {status}"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return connection_failure(error) or type(error).__name__

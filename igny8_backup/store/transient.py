@@ -77,7 +77,7 @@ def may_pass(error: BaseException) -> bool:
     status = http_status(error)
     if status:
         return status_may_pass(status)
-    chain = list(_chain(error))
+    chain = list(causes(error))
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for item in chain for kind in type(item).__mro__}
     if kinds & REFUSED or certificate_refused(error):
         return False
@@ -86,11 +86,11 @@ def may_pass(error: BaseException) -> bool:
 
 
 def certificate_refused(error: BaseException | None) -> bool:
-    """Return whether a TLS certificate was refused: by the error or by one of its causes (``_chain``)."""
-    return any(isinstance(item, ssl.SSLCertVerificationError) for item in _chain(error))
+    """Return whether a TLS certificate was refused: by the error or by one of its causes (``causes``)."""
+    return any(isinstance(item, ssl.SSLCertVerificationError) for item in causes(error))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, the errors that it was raised from, and the errors that it wraps."""
     seen: set[int] = set()
     waiting = [error]
