@@ -11,6 +11,7 @@ import pytest
 from igny8_backup.chunks.locations import PACK_BYTES
 from igny8_backup.chunks.reader import KEPT_BYTES
 from igny8_backup.chunks.writer import WINDOW
+from igny8_backup.databases.postgresql.dump.placement import archives_of
 from igny8_backup.formats.lists import BLOCK_BYTES
 from igny8_backup.operations.backup.chunked.attempt import STORED_BEHIND
 from igny8_backup.operations.backup.trees.large_files import SHARE_OF_WINDOW
@@ -19,7 +20,7 @@ from igny8_backup.operations.read.tree_packs import KEPT_BYTES_OF_TREE
 from igny8_backup.operations.restore.unpack import READERS
 from igny8_backup.store.pieces import PIECE
 from igny8_backup.streams import BLOCK, shared_memory
-from igny8_backup.streams.side_by_side import MOST_CHUNKED_STREAMS, MOST_STREAMS, archives_of
+from igny8_backup.streams.side_by_side import MOST_CHUNKED_STREAMS, MOST_STREAMS
 from igny8_backup.streams.thread_stage import FETCHED_AHEAD, MADE_AHEAD
 from igny8_backup.streams.zstd import JOB
 

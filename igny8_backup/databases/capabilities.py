@@ -123,13 +123,14 @@ class OptionalMethods:
         queries: Mapping[str, str],
         on_answers: Callable[[Answers], None],
         *,
-        wanted: int,
+        jobs: int,
         placement: Placement | None = None,
     ) -> AbstractContextManager[DumpStreams]:
-        """Dump a database in up to ``wanted`` archives; yield their streams, each over its own connection.
+        """Dump a database; yield a stream for each archive, of which up to ``jobs`` are read at a time.
 
-        The data archives have rows that the main archive lacks. Several threads may read the streams. If
-        ``placement`` is ``None``, sizes decide which rows. For the other arguments, see ``Engine.dump``.
+        Each stream has its own connection, and may be read in a thread of its own. The data archives have
+        rows that the main archive lacks. If ``placement`` is ``None``, sizes decide which rows. For the other
+        arguments, see ``Engine.dump``.
         """
         raise self._lacks(Capability.ARCHIVES)
 

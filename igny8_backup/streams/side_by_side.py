@@ -20,11 +20,6 @@ MOST_CHUNKED_STREAMS = 2
 """At most this many archives of one dump are cut into chunks at the same time.
 
 A backup of two peaked at 148 MiB of memory, and one of three at 176."""
-ARCHIVES_EACH = 2
-"""A dump has so many archives for each one that is stored at the same time.
-
-The largest table is often alone in its archive. While it is dumped or restored, the other archives follow one
-another beside it."""
 
 
 class Stopped(Exception):
@@ -53,11 +48,6 @@ class Guard:
 def streams_at_once(wanted: int, *, chunked: bool) -> int:
     """Return how many of the ``wanted`` archives are stored at the same time. ``chunked``: in chunks."""
     return min(wanted, MOST_CHUNKED_STREAMS if chunked else MOST_STREAMS)
-
-
-def archives_of(streams: int) -> int:
-    """Return how many archives a dump has if ``streams`` of them are stored at the same time."""
-    return streams * ARCHIVES_EACH if streams > 1 else 1
 
 
 def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) -> list[T]:

@@ -239,7 +239,7 @@ def test_method_of_missing_capability_is_not_implemented(subject: Subject) -> No
         "for_database": lambda: engine.for_database("other"),
         "name_staging": lambda: engine.name_staging("staging", details),
         "stale_staging_databases": engine.stale_staging_databases,
-        "open_archives": lambda: engine.open_archives(details, {}, lambda answers: None, wanted=2),
+        "open_archives": lambda: engine.open_archives(details, {}, lambda answers: None, jobs=2),
         "load_archives": lambda: engine.load_archives("staging", [], jobs=2),
         "roles": engine.roles,
         "in_place_blockers": lambda: engine.in_place_blockers(part, details, blocks_of(b"")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
@@ -18,6 +19,7 @@ from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.connections.other_access import with_access
 from igny8_backup.databases.postgresql.connections.sessions import open_lock_session
 from igny8_backup.databases.postgresql.dump.dump import Dumper
+from igny8_backup.databases.postgresql.dump.placement import possible_archives
 from igny8_backup.databases.postgresql.in_place.preflight import find_in_place_blockers
 from igny8_backup.databases.postgresql.in_place.restore import restore_in_place
 from igny8_backup.databases.postgresql.restore import load as loading
@@ -31,7 +33,6 @@ from igny8_backup.databases.postgresql.roles.drill_role import (
     drill_role,
     drop_roles,
 )
-from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs
 from igny8_backup.databases.session import Session
 from igny8_backup.databases.values import WHOLE, Answers, RestoreSelection, ServerAccess
 from igny8_backup.formats.details import DatabaseDetails
@@ -78,16 +79,17 @@ class PostgresqlOptionalMethods(Engine):
         queries: Mapping[str, str],
         on_answers: Callable[[Answers], None],
         *,
-        wanted: int,
+        jobs: int,
         placement: Placement | None = None,
     ) -> Iterator[DumpStreams]:
-        if wanted > 1:
+        wanted = 1
+        if jobs > 1:
             with self.source.open() as session:
-                wanted = possible_jobs(session, wanted, beside=BESIDE_DUMP)
+                wanted = possible_archives(session, jobs, placement)
         with self._dumper.open_archives(
             details, queries, on_answers, self.lock_seconds, wanted=wanted, placement=placement
         ) as dump:
-            yield dump
+            yield dataclasses.replace(dump, at_once=min(jobs, len(dump.archives)))
 
     def load_archives(
         self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE

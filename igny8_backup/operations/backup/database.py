@@ -25,7 +25,7 @@ from igny8_backup.operations.installation.migrations import stale_migrations
 from igny8_backup.operations.progress import RunObserver
 from igny8_backup.operations.staging.probe_checks import unanswered, uncounted_text, with_answers
 from igny8_backup.streams import Blocks
-from igny8_backup.streams.side_by_side import archives_of, streams_at_once
+from igny8_backup.streams.side_by_side import streams_at_once
 
 LAG = timedelta(minutes=5)
 """If the database is dumped from a standby that is further behind its primary than this, a note says so."""
@@ -65,29 +65,28 @@ def backup_database(
 
     queries = config.probes.get(alias, {})
     in_chunks = chunked.includes(part)
-    jobs = config.dump_jobs or engine.choose_jobs("", None, details.size)
-    jobs = streams_at_once(jobs if engine.supports(Capability.ARCHIVES) else 1, chunked=in_chunks)
+    wanted = config.dump_jobs or engine.choose_jobs("", None, details.size)
+    wanted = streams_at_once(wanted if engine.supports(Capability.ARCHIVES) else 1, chunked=in_chunks)
 
     def monitor(blocks: Blocks) -> Blocks:
         return observer.monitor(blocks, source="the dump", sink="the storage")
 
     @contextmanager
     def open_dump(placement: Placement | None = None) -> Iterator[DumpStreams]:
-        wanted, at_once = archives_of(jobs), jobs
+        jobs = wanted
         if placement is not None and not config.dump_jobs:
             # As the full dump chose, whatever this machine would choose now.
-            wanted, at_once = 1 + len(placement), streams_at_once(1 + len(placement), chunked=in_chunks)
-        with engine.open_archives(details, queries, receive, wanted=wanted, placement=placement) as streams:
-            at_once = min(at_once, len(streams.archives))
-            if at_once > 1:
+            jobs = streams_at_once(1 + len(placement), chunked=in_chunks)
+        with engine.open_archives(details, queries, receive, jobs=jobs, placement=placement) as streams:
+            if streams.at_once > 1:
                 context.progress.note(
-                    f"{alias}: {at_once} connections dump the database at the same time (DUMP_JOBS)."
+                    f"{alias}: {streams.at_once} connections dump the database at the same time (DUMP_JOBS)."
                 )
-            yield replace(streams, archives=list(map(monitor, streams.archives)), at_once=at_once)
+            yield replace(streams, archives=list(map(monitor, streams.archives)))
 
     if in_chunks:
         part = chunked.store(part, open_dump, details.size, damaged)
-    elif jobs > 1:
+    elif wanted > 1:
         with open_dump() as streams:
             part = store_archives(context, backup_id, part, streams, kind=engine.dump_kind, size=details.size)
     else:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from igny8_backup.streams.side_by_side import archives_of
+from igny8_backup.databases.postgresql.dump.placement import archives_of
 from tests.management.commands import Command, run_many
 from tests.operations.backup.moving import rotate_and_copy
 from tests.services.project import Project

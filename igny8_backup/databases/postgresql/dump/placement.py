@@ -6,10 +6,20 @@ from collections.abc import Collection, Sequence
 
 from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.databases.names import table_name
+from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs
 from igny8_backup.databases.session import Session
 
 MOST_TABLES = 200
 """At most this many tables are placed: their names are arguments of ``pg_dump``."""
+
+ARCHIVES_EACH = 2
+"""A dump has so many archives for each one that is read at the same time.
+
+The largest table is often alone in its archive. While it is dumped or restored, the other archives follow one
+another beside it."""
+
+LEFT_FREE = 3
+"""An archive that waits until it is read needs a session. So many sessions are left to others even so."""
 
 # The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
 # pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
@@ -24,6 +34,26 @@ _TABLES = """
                       AND d.objid = n.oid AND d.deptype = 'e')
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
     ORDER BY 3 DESC, 1, 2"""
+
+
+def archives_of(jobs: int) -> int:
+    """Return how many archives a dump has if ``jobs`` of them are read at the same time."""
+    return jobs * ARCHIVES_EACH if jobs > 1 else 1
+
+
+def possible_archives(session: Session, jobs: int, earlier: Placement | None) -> int:
+    """Return how many archives a dump can have, of which up to ``jobs`` are read at the same time.
+
+    If ``earlier`` is not ``None``, the archives should be those of an earlier dump. ``session`` is closed
+    before the dump begins.
+    """
+    possible = possible_jobs(session, jobs, beside=BESIDE_DUMP)
+    # The server ends a connection whose data nobody reads for this time, such as that of a waiting archive.
+    (timeout,) = session.execute("SELECT current_setting('tcp_user_timeout')").fetchone() or ("0",)
+    if timeout != "0":
+        return possible
+    wanted = archives_of(jobs) if earlier is None else 1 + len(earlier)
+    return max(min(possible, wanted), possible_jobs(session, wanted, beside=BESIDE_DUMP + LEFT_FREE))
 
 
 def place_tables(
