@@ -26,6 +26,7 @@ _TAIL = 2000
 class Measured:
     """``wall`` and ``cpu`` in seconds, with child processes but without a database server; the rest in bytes.
 
+    ``machine`` is the CPU time in seconds of everything on the machine meanwhile, a database server included.
     ``memory`` is the peak of the memory of all processes together, PSS without clean pages of files
     (``watch.memory_of``); ``memory_by`` has its parts, by program. ``peak`` is the sum of the peak resident
     memory (RSS) of the programs of the pipeline; ``child`` and ``child_peak`` describe the largest process
@@ -34,6 +35,7 @@ class Measured:
 
     wall: float
     cpu: float
+    machine: float
     memory: int
     memory_by: dict[str, int]
     peak: int
@@ -71,7 +73,7 @@ def _run(
     errors: IO[bytes],
     scratch: Path,
 ) -> Measured:
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), _machine_seconds()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for position, argv in enumerate(pipeline):
@@ -91,7 +93,7 @@ def _run(
                 before.close()  # the next program's now: it must see the end of it
         with StallMonitor([process.pid for process in processes], scratch) as watch:
             cpu = sum(_wait(process) for process in processes)
-            wall = time.perf_counter() - started
+            wall, busy = time.perf_counter() - started, _machine_seconds() - busy
     finally:
         for process in processes:
             if process.returncode is None:
@@ -108,6 +110,7 @@ def _run(
     return Measured(
         wall=wall,
         cpu=cpu,
+        machine=busy,
         memory=watch.memory,
         memory_by=watch.memory_by,
         peak=sum(peak for pid, peak in watch.peaks.items() if pid in own),
@@ -121,6 +124,14 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return usage.ru_utime + usage.ru_stime
+
+
+def _machine_seconds() -> float:
+    """Return the seconds that all processors have been at work since the machine started: proc_stat(5)."""
+    user, nice, system, _, _, interrupts, soft_interrupts, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    )
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 def run(argv: Argv, *, env: Mapping[str, str], cwd: Path) -> str:

@@ -22,8 +22,8 @@ def markdown(results: Results, targets: Sequence[Target]) -> str:
     lines = [
         f"### {results.title}",
         "",
-        f"| | wall s | lowest to highest | CPU s | {results.stored} MB{_MORE}",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| | wall s | lowest to highest | CPU s | of the machine | {results.stored} MB{_MORE}",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(results, one) for one in results.contestants if one.key in results.runs),
         "",
     ]
@@ -44,6 +44,7 @@ def _row(results: Results, one: Contestant) -> str:
         f"{results.median(one.key, lambda run: run.measured.wall):.2f}",
         f"{walls[0]:.2f} to {walls[-1]:.2f}",
         f"{results.median(one.key, lambda run: run.measured.cpu):.1f}",
+        f"{results.median(one.key, lambda run: run.measured.machine):.1f}",
         "" if stored is None else f"{stored / 1e6:,.1f}",
         f"{max(run.measured.memory for run in runs) / MIB:.0f}",
         f"{max(run.measured.peak for run in runs) / MIB:.0f}",

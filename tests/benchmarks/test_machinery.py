@@ -11,7 +11,15 @@ MIB = 2**20
 
 def run(number: int, wall: float, cpu: float, memory: int) -> Run:
     found = Measured(
-        wall=wall, cpu=cpu, memory=memory * MIB, memory_by={}, peak=0, child="", child_peak=0, scratch=0
+        wall=wall,
+        cpu=cpu,
+        machine=cpu,
+        memory=memory * MIB,
+        memory_by={},
+        peak=0,
+        child="",
+        child_peak=0,
+        scratch=0,
     )
     return Run(round=number, measured=found, stored=None)
 

@@ -110,7 +110,7 @@ def test_contest_alternates_and_stops_at_a_failed_check(tmp_path: Path) -> None:
 def test_report_ratio_is_the_median_of_pairs() -> None:
     def run(number: int, wall: float) -> Run:
         measured = Measured(
-            wall=wall, cpu=0, memory=0, memory_by={}, peak=0, child="", child_peak=0, scratch=0
+            wall=wall, cpu=0, machine=0, memory=0, memory_by={}, peak=0, child="", child_peak=0, scratch=0
         )
         return Run(round=number, measured=measured, stored=int(wall * 10))
 
