@@ -18,7 +18,10 @@ def sharing_lines(found: Iterable[Sharing]) -> Iterator[str]:
             f" {size_in_words(item.bytes)}; losing one would damage {count_in_words(item.backups, 'backup')}"
         )
         if item.kind != DatabasePart.kind and item.backups > 1:
-            line += "; of files, retention keeps no independent copy"
+            line += ", and prune_backups keeps no separate copy of files"
         elif item.independent:
-            line += f"; {item.independent} shares none with the newest"
+            line += (
+                f"; prune_backups keeps {item.independent} as a separate copy,"
+                " which shares no object with the newest"
+            )
         yield line

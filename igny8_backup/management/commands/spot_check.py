@@ -7,9 +7,10 @@ from typing import Any
 
 from igny8_backup.errors import UsageError
 from igny8_backup.management.base import BackupCommand
+from igny8_backup.management.spot_check_text import spot_lines
 from igny8_backup.operations.context import open_context
 from igny8_backup.operations.spot_check.judge import Tolerances
-from igny8_backup.operations.spot_check.result import SpotPart, SpotRequest
+from igny8_backup.operations.spot_check.result import SpotRequest
 from igny8_backup.operations.spot_check.run import spot_check
 from igny8_backup.operations.verify.sample import parse_percent
 
@@ -46,16 +47,11 @@ class Command(BackupCommand):
             if not found.complete:
                 report.fail(*found.problems(), alarms=found.alarms)
         self.show_json({**vars(found), "complete": found.complete})
-        self.say(*(_line(part) for part in found.parts if not part.problem))
+        self.say(*(line for part in found.parts if not part.problem for line in spot_lines(part)))
         self.warn(*found.problems())
         if found.findings:
             return 7
         return 0 if found.complete else 3
-
-
-def _line(part: SpotPart) -> str:
-    shown = ", ".join(f"{number} {name}" for name, number in (part.numbers or {}).items())
-    return f"{part.kind} {part.name}, compared with backup {part.backup_id}: {shown}"
 
 
 def _percent(text: str) -> float:

@@ -146,7 +146,8 @@ def space_text(space: Space) -> str:
     what = f"for {_SPACE[space.kind]} {', '.join(space.names)} on {server}{space.place}"
     what = f"{what}: {size_in_words(space.needed)} needed"
     if space.free is None:
-        return f"{what}; the free space is not visible over SQL: give --assume-space SIZE"
+        unknown = "the free space is not visible over SQL, so it is not checked"
+        return f"{what}; {unknown} (--assume-space SIZE states it)"
     free = f"{size_in_words(space.free)} {'assumed to be ' if space.assumed else ''}free"
     return f"{what}, {free}"
 

@@ -42,7 +42,7 @@ def test_plan_is_shown_in_words_and_as_json(saved: Saved, postgres_15: PostgresS
         "    extensions: plpgsql 1.0 (here 1.0)",
         "    connected: 1 session of gunicorn as igny8 from 127.0.0.1\n",
         "  space for the files of sites-data, uploads on ",
-        "the free space is not visible over SQL: give --assume-space SIZE",
+        "; the free space is not visible over SQL, so it is not checked (--assume-space SIZE states it)",
         "  workers: unknown: the broker is in memory",
     ):
         assert line in text, f"{line!r} is not in:\n{text}"
