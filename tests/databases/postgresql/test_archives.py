@@ -206,3 +206,57 @@ def test_divide_places_each_table_at_most_once_and_evenly(sizes: list[int], jobs
     total = dict(tables)
     largest = max((sum(total[name] for name in group) for group in placed), default=0)
     assert largest <= sum(sizes) / jobs + max(sizes, default=0)
+
+
+CHECKED = """
+    CREATE TABLE a_rate (id int PRIMARY KEY, rate numeric);
+    INSERT INTO a_rate SELECT n, n FROM generate_series(1, 2000) n;
+    CREATE FUNCTION rate_of(int) RETURNS numeric LANGUAGE sql IMMUTABLE
+      AS 'SELECT rate FROM public.a_rate WHERE id = $1';
+    CREATE FUNCTION has_rate(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE
+      AS 'SELECT public.rate_of($1) >= $2';
+    CREATE OPERATOR =>= (FUNCTION = has_rate, LEFTARG = int, RIGHTARG = int);
+    CREATE DOMAIN rated AS int CHECK (has_rate(value, 1));
+    CREATE DOMAIN small AS rated CHECK (value < 9);
+    CREATE TYPE pair AS (one small, two text);
+    CREATE TABLE by_check (id int CHECK (rate_of(id) > 0), pad text);
+    CREATE TABLE by_column (id int, rate numeric GENERATED ALWAYS AS (rate_of(id)) STORED, pad text);
+    CREATE TABLE by_domain (id small, pad text);
+    CREATE TABLE by_domains (ids small[], pad text);
+    CREATE TABLE by_operator (id int CHECK (id =>= 1), pad text);
+    CREATE TABLE by_key (id int, pad text) PARTITION BY LIST (rate_of(id));
+    CREATE TABLE by_key_all PARTITION OF by_key FOR VALUES IN (1, 2, 3, 4, 5);
+    CREATE TABLE by_type (value pair, pad text);
+    CREATE TABLE other (id int CHECK (id > 0), made numeric DEFAULT rate_of(1), pad text);
+    INSERT INTO by_check SELECT n % 5 + 1, repeat('x', 90) FROM generate_series(1, 1000) n;
+    INSERT INTO by_column (id, pad) SELECT id, pad FROM by_check;
+    INSERT INTO by_domain SELECT * FROM by_check;
+    INSERT INTO by_domains SELECT ARRAY[id], pad FROM by_check;
+    INSERT INTO by_operator SELECT * FROM by_check;
+    INSERT INTO by_key SELECT * FROM by_check;
+    INSERT INTO by_type SELECT ROW(id, pad)::pair, pad FROM by_check;
+    INSERT INTO other SELECT id, 1, pad FROM by_check;"""
+
+
+@pytest.mark.postgres(15, 16, 18)
+def test_rows_that_a_function_checks_are_loaded_after_the_rows_that_it_reads(
+    pg: PostgresServer, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(pg)
+    stage.create(f"{CHECKED} CREATE TABLE left_out ();")
+    archives = dump(stage, 4)
+    in_data = {
+        entry.name
+        for archive in archives[1:]
+        for entry in read_contents(blocks_of(archive)).entries
+        if entry.kind == "TABLE DATA"
+    }
+    assert in_data == {"a_rate", "other"}
+    before = stage.plain_dump()
+    for jobs in (1, 4):
+        load(stage, archives, jobs)
+        assert stage.plain_dump(name=stage.staging) == before
+    details = stage.engine.describe(())
+    stage.sql("DELETE FROM other")
+    stage.engine.restore_in_place(blocks_of(archives[0]), details, WHOLE, *map(blocks_of, archives[1:]))
+    assert stage.plain_dump() == before

@@ -1,4 +1,8 @@
-"""Choose the tables whose rows leave a dump in archives of their own, so that several sessions dump them."""
+"""Choose the tables whose rows leave a dump in archives of their own, so that several sessions dump them.
+
+The rows of some tables are checked or computed by functions while they are restored, and such a function may
+read other tables. These tables stay in the main archive, which a restore loads after the data archives.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,33 @@ LEFT_FREE = 3
 
 # The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
 # pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
-# not read; pg_dump of the main archive reports such a table.
+# not read; pg_dump of the main archive reports such a table. "reached" has the objects that call functions of
+# users: operators, constraints, generated columns and types, and the tables with these or partitioned by these.
+# System objects have OIDs below 16384 (FirstNormalObjectId).
 _TABLES = """
+    WITH RECURSIVE reached (classid, objid) AS (
+      SELECT 'pg_proc'::regclass::oid, p.oid FROM pg_proc p WHERE p.oid >= 16384
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
+                        AND e.objid = p.oid AND e.deptype = 'e')
+      UNION
+      SELECT step.classid, step.objid FROM reached r, LATERAL (
+        SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = r.classid AND d.refobjid = r.objid
+          AND d.classid IN ('pg_operator'::regclass, 'pg_constraint'::regclass, 'pg_attrdef'::regclass,
+                            'pg_type'::regclass, 'pg_class'::regclass)
+        UNION ALL
+        SELECT 'pg_type'::regclass, c.reltype FROM pg_class c
+        WHERE r.classid = 'pg_class'::regclass AND c.oid = r.objid AND c.reltype <> 0
+        UNION ALL
+        SELECT 'pg_type'::regclass, c.contypid FROM pg_constraint c
+        WHERE r.classid = 'pg_constraint'::regclass AND c.oid = r.objid AND c.contypid <> 0
+        UNION ALL
+        SELECT 'pg_class'::regclass, c.conrelid FROM pg_constraint c
+        WHERE r.classid = 'pg_constraint'::regclass AND c.oid = r.objid AND c.contype = 'c' AND c.conrelid <> 0
+        UNION ALL
+        SELECT 'pg_class'::regclass, f.adrelid FROM pg_attrdef f JOIN pg_attribute a
+          ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
+        WHERE r.classid = 'pg_attrdef'::regclass AND f.oid = r.objid
+      ) step)
     SELECT n.nspname, c.relname, pg_table_size(c.oid) FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -33,6 +62,7 @@ _TABLES = """
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
                       AND d.objid = n.oid AND d.deptype = 'e')
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      AND NOT EXISTS (SELECT FROM reached r WHERE r.classid = 'pg_class'::regclass AND r.objid = c.oid)
     ORDER BY 3 DESC, 1, 2"""
 
 

@@ -107,12 +107,13 @@ def restore_in_place(
             nonlocal commit_sent
             yield clear_script(live.role, lock_seconds) + run_script(grants.before)
             yield from scripts.of_contents(contents, steps.first)
-            yield from scripts.of_archive(contents, blocks, steps.streamed)
             for archive in data:
                 rows = read_contents(archive)
                 if selection.untrusted:
                     require_harmless(rows.entries)
                 yield from scripts.of_archive(rows, archive, row_entries(rows.entries, selected))
+            # A function may check these rows, and read others: see dump.placement.
+            yield from scripts.of_archive(contents, blocks, steps.streamed)
             yield from scripts.of_contents(contents, steps.late)
             yield run_script(grants.after)
             yield schemas_script(details.schemas).encode() + check_script(details)

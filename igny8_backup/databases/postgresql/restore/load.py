@@ -25,7 +25,13 @@ from igny8_backup.databases.postgresql.restore.archive.left_out import (
     unusable_tablespaces,
     without_unknown_labels,
 )
-from igny8_backup.databases.postgresql.restore.archive.steps import Steps, divide, indexes_of, row_entries
+from igny8_backup.databases.postgresql.restore.archive.steps import (
+    Steps,
+    divide,
+    indexes_of,
+    needs_other_rows,
+    row_entries,
+)
 from igny8_backup.databases.postgresql.restore.archive.tables import TableSelection, select_tables
 from igny8_backup.databases.postgresql.restore.archive.toc import Contents, Entry, read_contents
 from igny8_backup.databases.postgresql.restore.archive.undamaged import without_lost_rows
@@ -130,9 +136,14 @@ class _Rows:
             self._stream_main(main)
             return []
         self._at_once = min(self._jobs, MOST_STREAMS, 1 + len(data))
-        functions = [partial(self._load_main, main)]
-        functions += [partial(self._load_data, number, blocks) for number, blocks in enumerate(data)]
-        return [label for found in run_side_by_side(functions, self._at_once) for label in found]
+        functions = [partial(self._load_data, number, blocks) for number, blocks in enumerate(data)]
+        main_last = needs_other_rows(self._steps.streamed, self._contents.entries)
+        if not main_last:
+            functions.insert(0, partial(self._load_main, main))
+        lost_rows = [label for found in run_side_by_side(functions, self._at_once) for label in found]
+        if main_last:
+            self._stream_main(main)
+        return lost_rows
 
     def _stream_main(self, blocks: Blocks) -> None:
         reads_all = not self._selection.tables

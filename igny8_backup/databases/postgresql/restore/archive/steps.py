@@ -9,6 +9,7 @@ from igny8_backup.databases.postgresql.restore.archive.tables import TableSelect
 from igny8_backup.databases.postgresql.restore.archive.toc import Entry
 
 _PRIVILEGES = ("ACL", "DEFAULT ACL")
+_WITH_EXPRESSIONS = ("DOMAIN", "OPERATOR", "TABLE", "TYPE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +68,25 @@ def row_entries(entries: Sequence[Entry], selected: TableSelection) -> tuple[Ent
         if entry.kind == "TABLE DATA"
         and (selected.filled is None or (entry.schema, entry.name) in selected.filled)
     )
+
+
+def needs_other_rows(streamed: Sequence[Entry], entries: Sequence[Entry]) -> bool:
+    """Return whether the ``streamed`` rows may only be restored after those of the data archives.
+
+    A function may check or compute some of them, and may read other tables: see :mod:`dump.placement`.
+    ``entries`` are all of the main archive. Some tables only have defaults that call functions, which a
+    restore of rows does not; they count, too.
+    """
+    reached = {entry.number for entry in entries if entry.kind == "FUNCTION"}
+    new = reached
+    while new:
+        new = {
+            entry.number
+            for entry in entries
+            if entry.kind in _WITH_EXPRESSIONS and entry.number not in reached and entry.needs & new
+        }
+        reached = reached | new
+    tables = {
+        (entry.schema, entry.name) for entry in entries if entry.kind == "TABLE" and entry.number in reached
+    }
+    return any(entry.kind == "TABLE DATA" and (entry.schema, entry.name) in tables for entry in streamed)
