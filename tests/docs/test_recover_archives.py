@@ -29,7 +29,7 @@ def test_pages_commands_restore_a_dump_in_several_archives(project: Project, tmp
     project.seed_small()
     (made,) = run_many(project, Command(["backup_db", "--json"], {"DUMP_JOBS": 3}))
     manifest = made.ended(0).json["manifest"]
-    assert len(manifest["databases"][0]["data"]) == 2
+    assert len(manifest["databases"][0]["data"]) == 5
     before, recovered = rows(project, project.database), f"{project.database}_recovered"
     values = {
         "STORAGE": str(project.storage / "igny8"),

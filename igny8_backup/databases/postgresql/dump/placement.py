@@ -27,8 +27,8 @@ LEFT_FREE = 3
 
 # The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
 # pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
-# not read; pg_dump of the main archive reports such a table. "reached" has the objects that call functions of
-# users: operators, constraints, generated columns and types, and the tables with these or partitioned by these.
+# not read; pg_dump of the main archive reports such a table. "reached" has what calls functions of users:
+# operators, constraints, generated columns and types, and the tables with these or partitioned by these.
 # System objects have OIDs below 16384 (FirstNormalObjectId).
 _TABLES = """
     WITH RECURSIVE reached (classid, objid) AS (
@@ -48,7 +48,8 @@ _TABLES = """
         WHERE r.classid = 'pg_constraint'::regclass AND c.oid = r.objid AND c.contypid <> 0
         UNION ALL
         SELECT 'pg_class'::regclass, c.conrelid FROM pg_constraint c
-        WHERE r.classid = 'pg_constraint'::regclass AND c.oid = r.objid AND c.contype = 'c' AND c.conrelid <> 0
+        WHERE r.classid = 'pg_constraint'::regclass AND c.oid = r.objid AND c.contype = 'c'
+          AND c.conrelid <> 0
         UNION ALL
         SELECT 'pg_class'::regclass, f.adrelid FROM pg_attrdef f JOIN pg_attribute a
           ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
