@@ -128,9 +128,8 @@ class OptionalMethods:
     ) -> AbstractContextManager[DumpStreams]:
         """Dump a database; yield a stream for each archive, of which up to ``jobs`` are read at a time.
 
-        Each stream has its own connection, and may be read in a thread of its own. The data archives have
-        rows that the main archive lacks. If ``placement`` is ``None``, sizes decide which rows. For the other
-        arguments, see ``Engine.dump``.
+        Several threads may read the streams. The data archives have rows that the main archive lacks. If
+        ``placement`` is ``None``, sizes decide which rows. For the other arguments, see ``Engine.dump``.
         """
         raise self._lacks(Capability.ARCHIVES)
 

@@ -115,9 +115,8 @@ class Dumper:
     ) -> Iterator[DumpStreams]:
         """Dump the database that ``details`` describe; yield the streams of the archives.
 
-        If several archives are ``wanted``, up to ``wanted - 1`` data archives have the rows of some tables:
-        of the tables in ``placement`` if it is given. All archives show the same instant, and may be read in
-        several threads.
+        Up to ``wanted - 1`` data archives have the rows of some tables: of those in ``placement`` if it is
+        given. All archives show the same instant, and may be read in several threads.
         ``on_answers`` is called with the tables, the row counts and the results of the probes ``queries``,
         read in the snapshot of the dump.
 
