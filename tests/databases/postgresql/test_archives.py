@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Event
 
@@ -58,6 +59,13 @@ def dump(stage: Stage, jobs: int) -> list[bytes]:
     details = engine.describe(["left_out"])
     with engine.open_archives(details, {}, lambda answers: None, jobs=jobs) as streams:
         return [b"".join(stream) for stream in streams.archives]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def load(stage: Stage, archives: list[bytes], jobs: int, *tables: str) -> list[str]:
@@ -148,9 +156,8 @@ def test_plain_indexes_are_built_while_other_rows_are_loaded(varied: Stage) -> N
 
     def slow() -> Blocks:
         yield last[:-100]
-        while "item_pkey" not in (found := indexes()):
-            Event().wait(0.01)
-        assert "waits" not in found
+        wait_for(lambda: "item_pkey" in indexes())
+        assert "waits" not in indexes()
         yield last[-100:]
 
     engine.drop(staging)
@@ -174,8 +181,7 @@ def test_failed_archive_stops_the_index_that_is_being_built(varied: Stage) -> No
             session.execute("BEGIN")
             session.execute("LOCK TABLE item IN ACCESS SHARE MODE")
             yield last[:-100]
-            while not varied.sql(waiting, database=staging):
-                Event().wait(0.01)
+            wait_for(lambda: varied.sql(waiting, database=staging))
             raise StorageError("cut")
 
     engine.drop(staging)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def load(
     return (*selected.left_out, *lost_rows, *tablespaces)
 
 
+@dataclass
 class _Rows:
     """Restores the rows of all archives, and meanwhile those plain indexes whose tables have their rows.
 
@@ -112,65 +114,56 @@ class _Rows:
     connections work at the same time. ``built`` has the numbers of the indexes that were built.
     """
 
-    def __init__(
-        self,
-        restore: PgRestore,
-        contents: Contents,
-        steps: Steps,
-        selected: TableSelection,
-        selection: RestoreSelection,
-        jobs: int,
-    ) -> None:
-        self.built = set[int]()
-        self._restore = restore
-        self._contents = contents
-        self._steps = steps
-        self._selected = selected
-        self._selection = selection
-        self._jobs = jobs
-        self._at_once = 1
+    restore: PgRestore
+    contents: Contents
+    steps: Steps
+    selected: TableSelection
+    selection: RestoreSelection
+    jobs: int
+    at_once: int = 1
+    built: set[int] = field(default_factory=set)
 
     def load(self, main: Blocks, data: Sequence[Blocks]) -> list[str]:
         """Restore the rows of the archives; return the labels of those entries whose rows are damaged."""
         if not data:
             self._stream_main(main)
             return []
-        self._at_once = min(self._jobs, MOST_STREAMS, 1 + len(data))
+        self.at_once = min(self.jobs, MOST_STREAMS, 1 + len(data))
         functions = [partial(self._load_data, number, blocks) for number, blocks in enumerate(data)]
-        main_last = needs_other_rows(self._steps.streamed, self._contents.entries)
+        main_last = needs_other_rows(self.steps.streamed, self.contents.entries)
         if not main_last:
             functions.insert(0, partial(self._load_main, main))
-        lost_rows = [label for found in run_side_by_side(functions, self._at_once) for label in found]
+        lost_rows = [label for found in run_side_by_side(functions, self.at_once) for label in found]
         if main_last:
             self._stream_main(main)
         return lost_rows
 
     def _stream_main(self, blocks: Blocks) -> None:
-        reads_all = not self._selection.tables
-        self._restore.stream(self._contents, blocks, self._steps.streamed, reads_all=reads_all)
+        reads_all = not self.selection.tables
+        self.restore.stream(self.contents, blocks, self.steps.streamed, reads_all=reads_all)
 
     def _load_main(self, blocks: Blocks, guard: Guard) -> Sequence[str]:
         self._stream_main(guard(blocks))
-        self._build_indexes(self._steps.streamed, guard)
+        self._build_indexes(self.steps.streamed, guard)
         return ()
 
     def _load_data(self, number: int, blocks: Blocks, guard: Guard) -> Sequence[str]:
-        selection, blocks = self._selection, guard(blocks)
+        selection, blocks = self.selection, guard(blocks)
         contents = read_contents(blocks)
         if selection.untrusted:
             require_harmless(contents.entries)
         lost = selection.lost.data[number] if selection.lost.packs else frozenset[int]()
-        rows = row_entries(contents.entries, self._selected)
+        rows = row_entries(contents.entries, self.selected)
         sound = [one for one in rows if one.number not in lost]
-        self._restore.stream(contents, blocks, sound, reads_all=False)
+        self.restore.stream(contents, blocks, sound, reads_all=False)
         self._build_indexes(rows, guard)
         return [one.label for one in rows if one.number in lost]
 
     def _build_indexes(self, rows: Sequence[Entry], guard: Guard) -> None:
-        ready = indexes_of(self._steps.late, self._contents.entries, rows)
+        ready = indexes_of(self.steps.late, self.contents.entries, rows)
         if ready:
-            jobs = self._jobs // self._at_once
-            self._restore.from_contents(self._contents, ready, jobs=jobs, check=guard.check)
+            jobs = self.jobs // self.at_once
+            self.restore.from_contents(self.contents, ready, jobs=jobs, check=guard.check)
             self.built.update(entry.number for entry in ready)
 
 
