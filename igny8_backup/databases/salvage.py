@@ -6,6 +6,6 @@ rest of the dump, which an engine loads with ``RestoreSelection.lost``.
 
 from __future__ import annotations
 
-from igny8_backup.databases.postgresql.restore.archive.gaps import find_lost, without_lost
+from igny8_backup.databases.postgresql.restore.archive.gaps import LostContentsError, find_lost, without_lost
 
-__all__ = ["find_lost", "without_lost"]
+__all__ = ["LostContentsError", "find_lost", "without_lost"]

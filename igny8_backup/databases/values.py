@@ -59,7 +59,9 @@ class LostData:
 
     ``packs`` are the names of the damaged packs. ``entries`` are the numbers of the entries in the main
     archive whose data are lost, and ``data`` those in each data archive. ``tables`` are the ``schema.table``
-    names of the tables among all of them, and ``large_objects`` says whether large objects are.
+    names of the tables among all of them, and ``large_objects`` says whether large objects are. ``archives``
+    are the numbers, from 1, of data archives that cannot be read at all; ``data`` has no items for these.
+    ``found`` are the names of all tables whose rows are in the archives that can be read, lost or not.
     """
 
     packs: frozenset[str] = frozenset()
@@ -67,9 +69,11 @@ class LostData:
     tables: tuple[str, ...] = ()
     large_objects: bool = False
     data: tuple[frozenset[int], ...] = ()
+    archives: frozenset[int] = frozenset()
+    found: frozenset[str] = frozenset()
 
     def of_archive(self, number: int) -> LostData:
-        """Return what is lost of one archive: of the main archive, number 0, or of a data archive."""
+        """Return what is lost of one archive: of the main one, number 0, or of a data archive in ``data``."""
         return replace(self, entries=(self.entries, *self.data)[number], data=()) if number else self
 
 

@@ -165,7 +165,7 @@ def _around_damage(context: BackupContext, copy: DatabaseCopy, identities: list[
     part = copy.part
     context.progress.begin(f"damage of {part.alias}", sum(pack.raw_bytes for pack in part.stored_packs))
     try:
-        lost = find_damage(context, part, identities, context.progress.advance)
+        lost = find_damage(context, part, copy.details, identities, context.progress.advance)
     finally:
         context.progress.end()
     if not lost.packs:

@@ -7,11 +7,12 @@ from contextlib import closing
 
 from igny8_backup.chunks.reader import KEPT_BYTES, read_undamaged
 from igny8_backup.chunks.runs import Index, read_index
-from igny8_backup.databases.salvage import find_lost, without_lost
+from igny8_backup.databases.salvage import LostContentsError, find_lost, without_lost
 from igny8_backup.databases.values import LostData
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import ChunkedArchive
+from igny8_backup.formats.details import DatabaseDetails
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.context import BackupContext
@@ -98,22 +99,40 @@ def read_dump_index(part: DatabasePart, archive: StoredObject, blocks: Blocks) -
 
 
 def find_damage(
-    context: BackupContext, part: DatabasePart, identities: list[Identity], advance: Callable[[int], None]
+    context: BackupContext,
+    part: DatabasePart,
+    details: DatabaseDetails,
+    identities: list[Identity],
+    advance: Callable[[int], None],
 ) -> LostData:
     """Read all packs of a dump in chunks, and return which of its data are lost because of damaged packs.
 
-    ``advance`` is called with numbers of bytes read. Raises ``IntegrityError`` if an index or the table of
-    contents of an archive is damaged, and ``StorageError``.
+    If the table of contents of a data archive is damaged, all tables in it are lost: those that ``details``
+    name and that are in no other archive. ``advance`` is called with numbers of bytes read. Raises
+    ``IntegrityError`` if an index or the table of contents of the main archive is damaged, and
+    ``StorageError``.
     """
-    damaged = set[str]()
-    main, *data = (
-        find_lost(_pieces(context, part, archive, identities, damaged, advance)) for archive in part.archives
-    )
+    damaged, unreadable = set[str](), set[int]()
+    readable: list[LostData] = []
+    for number, archive in enumerate(part.archives):
+        try:
+            readable.append(find_lost(_pieces(context, part, archive, identities, damaged, advance)))
+        except LostContentsError:
+            if number == 0 or not details.row_counts:
+                raise
+            unreadable.add(number)
+    main, *data = readable
+    found = {table for one in readable for table in one.found}
+    tables = {table for one in readable for table in one.tables}
+    if unreadable:
+        tables |= details.row_counts.keys() - found
     return LostData(
         packs=frozenset(damaged),
         entries=main.entries,
-        data=tuple(found.entries for found in data),
-        tables=tuple(sorted({table for found in (main, *data) for table in found.tables})),
+        data=tuple(one.entries for one in data),
+        archives=frozenset(unreadable),
+        found=frozenset(found),
+        tables=tuple(sorted(tables)),
         large_objects=main.large_objects,
     )
 
@@ -126,12 +145,13 @@ def open_undamaged(
     :func:`find_damage` has found them. The streams raise its errors.
     """
 
-    def undamaged(number: int) -> Blocks:
+    def undamaged(position: int, archive: StoredObject) -> Blocks:
         with context_for_thread(context) as own:
-            pieces = _pieces(own, part, part.archives[number], identities, set(lost.packs))
-            yield from without_lost(pieces, lost.of_archive(number))
+            pieces = _pieces(own, part, archive, identities, set(lost.packs))
+            yield from without_lost(pieces, lost.of_archive(position))
 
-    return [undamaged(number) for number in range(len(part.archives))]
+    readable = [one for number, one in enumerate(part.archives) if number not in lost.archives]
+    return [undamaged(position, archive) for position, archive in enumerate(readable)]
 
 
 def _pieces(

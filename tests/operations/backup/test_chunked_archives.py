@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from typing import Any
@@ -161,6 +162,27 @@ def test_damaged_pack_of_a_data_archive_costs_its_tables_only(large: Project) ->
         large, ["verify_backup", id_of(again), "--depth", "content", "--identity", large.identity]
     )
     sound.ended(0)
+
+
+def test_damaged_contents_of_a_data_archive_cost_its_tables_only(large: Project) -> None:
+    large.sql("CREATE TABLE refers (id int REFERENCES chunky)")
+    (made,) = run_many(large, backup())
+    backup_id, rest = id_of(made), f"{large.database}_rest"
+    (index,) = large.storage.glob(f"igny8/backups/{backup_id}/db/default.data-01.runs.zst.age")
+    opened = subprocess.run(["age", "-d", "-i", large.identity, index], capture_output=True, check=True)
+    lines = subprocess.run(["zstd", "-dc"], input=opened.stdout, capture_output=True, check=True).stdout
+    name = json.loads(lines.splitlines()[0])["packs"][0]
+    (found,) = large.storage.glob(f"igny8/packs/*/db.default/{name}.*")
+    content = bytearray(found.read_bytes())
+    content[len(content) // 2] ^= 1
+    found.write_bytes(content)
+    extract = ["extract_backup", backup_id, "--only", "db", "--identity", large.identity, "--json"]
+    (rescued,) = run_many(large, Command([*extract, "--to-database", rest, "--skip-damaged"], SETTINGS))
+    result = rescued.ended(3).json
+    assert "the rows of public.chunky could not" in result["warnings"][0]
+    assert "FK CONSTRAINT public refers refers_id_fkey" in " ".join(result["left_out"])
+    query = "SELECT (SELECT count(*) FROM other), (SELECT count(*) FROM chunky)"
+    assert large.sql(query, database=rest) == [(12_000, 0)]
 
 
 def test_archives_in_chunks_are_rotated_copied_and_pruned_with_their_backup(large: Project) -> None:

@@ -29,20 +29,24 @@ _KINDS = {"TABLE DATA": _ROWS, "BLOBS": _OBJECTS}
 def find_lost(pieces: Pieces) -> LostData:
     """Read a whole archive, some ranges of which are missing; return which data are lost.
 
-    ``pieces`` are the archive, with a ``Gap`` for each missing range. Raises ``IntegrityError`` if the table
-    of contents of the archive is not complete, or if the archive is malformed.
+    ``pieces`` are the archive, with a ``Gap`` for each missing range. Raises ``LostContentsError`` if the
+    table of contents of the archive is not complete, and ``IntegrityError`` if the archive is malformed.
     """
     with closing(pieces):
         archive = _Archive(pieces)
         for _ in archive.data():
             pass
         lost = [archive.order[index] for index in sorted(archive.lost)]
-    tables = sorted(table_name(entry.schema, entry.name) for entry in lost if _KINDS[entry.kind] == _ROWS)
     return LostData(
         entries=frozenset(entry.number for entry in lost),
-        tables=tuple(tables),
+        tables=tuple(sorted(_tables(lost))),
+        found=frozenset(_tables(archive.order)),
         large_objects=any(_KINDS[entry.kind] == _OBJECTS for entry in lost),
     )
+
+
+def _tables(entries: Sequence[Entry]) -> set[str]:
+    return {table_name(one.schema, one.name) for one in entries if _KINDS[one.kind] == _ROWS}
 
 
 def without_lost(pieces: Pieces, lost: LostData) -> Blocks:
@@ -69,6 +73,10 @@ def without_lost(pieces: Pieces, lost: LostData) -> Blocks:
         more = {archive.order[index].number for index in archive.lost} - lost.entries
         if more:
             raise _malformed("more of it is lost than before")
+
+
+class LostContentsError(IntegrityError):
+    """The table of contents of an archive is not complete."""
 
 
 class _Lost(Exception):
@@ -207,12 +215,13 @@ class _Archive:
     def _before_gap(self) -> Blocks:
         for piece in self._pieces:
             if isinstance(piece, Gap):
-                raise _malformed("its table of contents is in a damaged pack, so nothing can be restored")
+                why = "its table of contents is in a damaged pack, so nothing can be restored"
+                raise _malformed(why, LostContentsError)
             yield piece
 
 
-def _malformed(why: str) -> IntegrityError:
-    return IntegrityError(
+def _malformed(why: str, kind: type[IntegrityError] = IntegrityError) -> IntegrityError:
+    return kind(
         f"The dump cannot be read around the damage: {why}.",
         unchanged="Nothing live was changed.",
         hint="Choose another backup: list_backups.",
