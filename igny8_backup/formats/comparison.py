@@ -7,7 +7,7 @@ retention has kept the baseline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from igny8_backup.formats.source import Source
 
@@ -44,6 +44,6 @@ class Baseline:
     bytes: int | None = None
     files: int | None = None
     rows: int | None = None
-    source: Source = field(default_factory=Source)
+    source: Source = Source()
     identified_by: str = ""
     migrated_by: str = ""

@@ -93,7 +93,7 @@ class ListedObject:
             key=self.key,
             stored_bytes=self.stored_bytes,
             raw_bytes=self.raw_bytes,
-            sha256=self.sha256,
+            sha256=self.sha256.lower(),
             codecs=self.codecs,
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any, TypeAlias, overload
 
 from igny8_backup.formats import records
@@ -14,6 +16,8 @@ from igny8_backup.formats.record_types import shared_texts
 
 DIGITS = 64
 """The number of hexadecimal digits of a SHA-256."""
+_DIGEST = 32
+"""The number of bytes of a SHA-256."""
 
 
 class PackGroup:
@@ -38,9 +42,9 @@ class PackGroup:
         blocks: Sequence[str],
     ) -> None:
         self.found, self.start, self.suffix = found, start, suffix
-        self._numbers = array("q", numbers)
-        self._sizes, self._raw = array("q", stored_bytes), array("q", raw_bytes)
-        self._sha256, self._in_blocks = "".join(sha256), bytes(map(bool, blocks))
+        self._numbers = _column(numbers)
+        self._sizes, self._raw = _column(stored_bytes), _column(raw_bytes)
+        self._sha256, self._in_blocks = bytes.fromhex("".join(sha256)), bytes(map(bool, blocks))
         steps = tuple(map(shared_texts, map(tuple, codecs)))
         self._codecs = steps[:1] if len(set(steps)) == 1 else steps  # most runs encode all packs alike
 
@@ -74,7 +78,7 @@ class PackGroup:
                 key=self._key(self._numbers[row]),
                 stored_bytes=self._sizes[row],
                 raw_bytes=self._raw[row],
-                sha256=self._sha256[DIGITS * row : DIGITS * (row + 1)],
+                sha256=self._sha256[_DIGEST * row : _DIGEST * (row + 1)].hex(),
                 codecs=self._codecs[row] if len(self._codecs) > 1 else self._codecs[0],
                 named_in=self.found,
                 blocks_in=self.found if self._in_blocks[row] else None,
@@ -87,6 +91,11 @@ class PackGroup:
 
     def _key(self, number: int) -> str:
         return f"{self.start}{number:04d}{self.suffix}"
+
+
+def _column(values: Sequence[int]) -> array[int]:
+    """Return ``values``, which are not negative, with four bytes each if that suffices."""
+    return array("I" if max(values, default=0) < 1 << 32 else "q", values)
 
 
 PackGroups: TypeAlias = Mapping[tuple[str, str], PackGroup]
@@ -146,6 +155,31 @@ class ListedPacks(Sequence[StoredObject]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+
+def count_once(parts: Iterable[Sequence[StoredObject]]) -> tuple[int, int]:
+    """Return how many different packs the ``parts`` have, and their size in storage, in bytes.
+
+    Keys are made only of packs that two lists describe, or that are in no list.
+    """
+    needed: dict[PackGroup, bytearray] = {}
+    sizes: dict[str, int] = {}
+    for packs in parts:
+        if isinstance(packs, ListedPacks):
+            for group, rows in packs.selected:
+                marks = needed.setdefault(group, bytearray(len(group)))
+                marks[rows.start : rows.stop] = bytes([1]) * len(rows)
+        else:
+            sizes |= sizes_of(packs)
+    starts = Counter((group.start, group.suffix) for group in needed)
+    count = total = 0
+    for group, marks in needed.items():
+        if sizes or starts[group.start, group.suffix] > 1:
+            sizes |= compress(zip(group.keys(), group.sizes(), strict=True), marks)
+        else:
+            count += marks.count(1)
+            total += sum(compress(group.sizes(), marks))
+    return count + len(sizes), total + sum(sizes.values())
 
 
 def sizes_of(packs: Sequence[StoredObject]) -> list[tuple[str, int]]:

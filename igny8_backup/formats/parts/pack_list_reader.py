@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from operator import attrgetter, itemgetter
+from sys import intern
 from typing import Any
 
 from igny8_backup.formats import keys
@@ -112,5 +113,5 @@ def _groups(columns: Sequence[Sequence[Any]], found: ListReference) -> dict[tupl
     for (start, suffix), some in grouped.items():
         numbers, rows = zip(*sorted(some), strict=True)
         picked = ([column[row] for row in rows] for column in columns[1:])
-        groups[start, suffix] = PackGroup(found, start, suffix, numbers, *picked)
+        groups[start, suffix] = PackGroup(found, start, intern(suffix), numbers, *picked)
     return groups

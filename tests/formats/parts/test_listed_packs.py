@@ -25,7 +25,7 @@ from igny8_backup.formats.lists import (
 )
 from igny8_backup.formats.objects import ListReference
 from igny8_backup.formats.parts import pack_list_reader
-from igny8_backup.formats.parts.listed_packs import ListedPacks, PackGroups, select, sizes_of
+from igny8_backup.formats.parts.listed_packs import ListedPacks, PackGroups, count_once, select, sizes_of
 from igny8_backup.formats.parts.pack_list_reader import read_packs
 
 HOST = "web-1"
@@ -157,6 +157,32 @@ def test_select_finds_the_wanted_packs_or_names_the_first_that_is_missing(
         assert caught.value.args == (missing,)
     else:
         assert ListedPacks(select(groups, wanted, FOLDERS[0])) == tuple(known[key] for key in sorted(named))
+
+
+@given(one=lists, other=lists, first=st.integers(0, 20), in_manifest=st.booleans())
+def test_packs_that_several_parts_need_count_once(
+    one: list[ListedObject], other: list[ListedObject], first: int, in_manifest: bool
+) -> None:
+    """The other list may describe packs of the first, and a manifest of schema 1 may name packs itself."""
+    groups = read_packs(stored(one), REFERENCE)
+    more = read_packs(stored([item for item in other if item.sha256 > "8" or item in one]), REFERENCE)
+    parts = [
+        all_packs(groups),
+        ListedPacks((group, range(min(first, len(group)), len(group))) for group in groups.values()),
+        all_packs(more),
+        tuple(all_packs(groups))[:first] if in_manifest else (),
+    ]
+    same = {item.key: item.stored_bytes for item in one}
+    if any(same.get(item.key, item.stored_bytes) != item.stored_bytes for item in other):
+        return  # two lists that contradict each other
+    sizes = {pack.key: pack.stored_bytes for part in parts for pack in part}
+    assert count_once(parts) == (len(sizes), sum(sizes.values()))
+
+
+def test_digest_in_capital_letters_is_that_of_the_object() -> None:
+    groups = read_packs(stored([replace(ITEM, sha256="AB" * 32)]), REFERENCE)
+    (pack,) = all_packs(groups)
+    assert pack == replace(ITEM, sha256="AB" * 32).as_stored() == ITEM.as_stored()
 
 
 def test_listed_packs_behave_as_a_tuple() -> None:
