@@ -37,7 +37,7 @@ class Part:
         return f"{self.kind} {self.name} of {self.host}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Backup:
     """What the retention policy needs to know about a backup.
 
@@ -58,7 +58,7 @@ class Backup:
     sources: Mapping[Part, frozenset[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Copy:
     """The copy of a database or tree in a backup. ``reasons`` to keep it are empty if it can be deleted.
 
@@ -71,7 +71,7 @@ class Copy:
     unfit: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """The decision whether to keep a backup.
 
@@ -189,11 +189,12 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
     found: _Kept = defaultdict(list)
     if apart := independent_copy(part, copies):
         found[apart.id].append("shares no object with the newest")
-    oldest = _oldest(part, copies)
+    periods_of = list(map(_periods, copies))
+    oldest = _oldest(part, copies, periods_of)
     newer = newer_proven = 0
     periods: dict[str, set[str]] = {rule: set() for rule in PERIODS}
     passed: set[str] = set()
-    for item in copies:
+    for item, named in zip(copies, periods_of, strict=True):
         fit, reasons = part not in item.unfit, found[item.id]
         if newer == 0:
             reasons.append("newest good copy" if fit and item is not copies[0] else "newest")
@@ -204,7 +205,6 @@ def _kept(part: Part, copies: list[Backup], policy: Policy, now: datetime) -> _K
         proven = item.proven or part in item.proven_parts
         if proven and newer_proven < policy.proven:
             reasons.append(f"proven {newer_proven + 1} of {policy.proven}")
-        named = _periods(item)
         for rule, period in named.items():
             first = oldest.get((rule, period))
             # The newest fit copy of an hour is chosen, and the oldest fit copy of a longer period.
@@ -239,10 +239,10 @@ def _periods(item: Backup) -> dict[str, str]:
     return {rule: period_of(item.started.astimezone(UTC)) for rule, period_of in PERIODS.items()}
 
 
-def _oldest(part: Part, copies: list[Backup]) -> dict[tuple[str, str], str]:
+def _oldest(part: Part, copies: list[Backup], periods_of: list[dict[str, str]]) -> dict[tuple[str, str], str]:
     """Map each rule and period to the id of the oldest backup in the period that has a fit copy.
 
-    ``copies`` are sorted newest first.
+    ``copies`` are sorted newest first, and ``periods_of`` are the :func:`_periods` of each.
     """
-    fit = (item for item in copies if part not in item.unfit)
-    return {period: item.id for item in fit for period in _periods(item).items()}
+    found = zip(copies, periods_of, strict=True)
+    return {period: item.id for item, named in found if part not in item.unfit for period in named.items()}

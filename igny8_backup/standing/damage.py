@@ -22,6 +22,7 @@ from igny8_backup.formats.documents.annotations import (
 )
 from igny8_backup.formats.manifest import Manifest
 from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.listed_packs import sizes_of
 from igny8_backup.formats.parts.tree import TreePart
 
 
@@ -81,11 +82,17 @@ def keys_of(manifest: Manifest, part: DatabasePart | TreePart) -> Iterator[str]:
 
     They are its own objects, the manifest, the details, and the lists that describe these objects.
     """
+    yield from own_keys_of(manifest, part)
+    yield from (key for key, _ in sizes_of(part.needed_packs))
+
+
+def own_keys_of(manifest: Manifest, part: DatabasePart | TreePart) -> Iterator[str]:
+    """Yield the keys of all objects that a restore of ``part`` needs, without packs."""
     yield keys.manifest_key(manifest.id)
     yield manifest.details.key
     if manifest.blocks:
         yield manifest.blocks.key
-    yield from (key for key, _ in part.sizes())
+    yield from (item.key for item in part.own_objects())
     yield from (item.key for item in part.lists())
 
 

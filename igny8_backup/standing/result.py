@@ -37,7 +37,7 @@ class Reason:
         return f"{self.kind}: {self.text}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CopyStanding:
     """Whether the copy of ``part`` in the backup ``backup_id`` can be relied on, and why not.
 

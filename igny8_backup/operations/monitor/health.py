@@ -24,7 +24,7 @@ class Condition:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PartCopy:
     """The copy of a database or tree in one backup.
 

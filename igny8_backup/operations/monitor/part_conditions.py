@@ -32,16 +32,18 @@ class PartState:
     """A database or tree of an expected host, and what is known about it.
 
     ``copies`` are its complete copies, newest first, and ``standings`` say which of them can be relied on.
-    ``checks`` are the verifications and drills of these copies and of pruned ones. ``objects`` are the keys
-    of all objects that the copies need. ``failing``: its newest backup failed. ``since`` is when it was first
-    backed up, as far as the records in storage show.
+    ``checks`` are the verifications and drills of these copies and of pruned ones. ``objects`` is the number
+    of objects that the copies need. ``doubted`` are the keys of those that are missing, altered, or reported
+    as damaged by a check that no trusted key signed. ``failing``: its newest backup failed. ``since`` is when
+    it was first backed up, as far as the records in storage show.
     """
 
     part: Part
     copies: tuple[PartCopy, ...]
     standings: tuple[CopyStanding, ...]
     checks: tuple[PartCheck, ...]
-    objects: frozenset[str]
+    objects: int
+    doubted: frozenset[str]
     failing: bool
     since: datetime
 
@@ -192,8 +194,8 @@ def object_conditions(state: PartState, inventory: Inventory) -> Iterator[Condit
     if not state.copies:
         return
     part, copies = state.part, f"{len(state.copies)} copies" if len(state.copies) > 1 else "its copy"
-    gone = [f"{item.key} ({item.kind})" for item in inventory.absent if item.key in state.objects]
-    there = f"storage has all {len(state.objects)} objects of {copies}"
+    gone = [f"{item.key} ({item.kind})" for item in inventory.absent if item.key in state.doubted]
+    there = f"storage has all {state.objects} objects of {copies}"
     text = f"missing or altered: {listed(gone)}" if gone else there
     yield Condition("objects", str(part), not gone, text)
     absent = set(inventory.absent)
@@ -207,6 +209,6 @@ def object_conditions(state: PartState, inventory: Inventory) -> Iterator[Condit
         f"{item.key} ({item.kind}, reported by the check {item.depth} of {item.backup_id}, which no trusted"
         " key signed; to check the object, run verify_backup)": None
         for item in inventory.reported
-        if item.key in state.objects
+        if item.key in state.doubted
     }
     yield Condition("damage", str(part), not damaged, listed(list(damaged)) or "none was found")

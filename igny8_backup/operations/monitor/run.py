@@ -7,18 +7,19 @@ started for too long, because a host has never run a backup, or because somebody
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from igny8_backup.catalog.checked import PartCheck, part_keys
+from igny8_backup.catalog.checked import PartCheck
 from igny8_backup.common.clock_skew import is_ahead
+from igny8_backup.common.garbage import fewer_collections
 from igny8_backup.common.humanize import age_in_words, count_in_words, listed
 from igny8_backup.conf import Config
 from igny8_backup.errors import StorageError
-from igny8_backup.formats.documents.annotations import CheckedPart
 from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.parts.database import DatabasePart
+from igny8_backup.formats.parts.listed_packs import count_once
 from igny8_backup.formats.parts.tree import TreePart
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.storage_memory import LostBackup, find_lost, remembers
@@ -40,6 +41,7 @@ from igny8_backup.operations.monitor.part_conditions import (
 )
 from igny8_backup.retention.policy import Part
 from igny8_backup.standing import CopyStanding
+from igny8_backup.standing.damage import keys_of, own_keys_of
 
 
 def monitor(context: BackupContext) -> Health:
@@ -53,6 +55,7 @@ def monitor(context: BackupContext) -> Health:
     return read_and_judge(context)[1]
 
 
+@fewer_collections()
 def read_and_judge(context: BackupContext) -> tuple[Inventory | None, Health]:
     """Return the inventory that was read from the storage, and the result of :func:`monitor`.
 
@@ -95,7 +98,6 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
     conditions += _retention_conditions(inventory, config)
     conditions += _spot_conditions(inventory)
     conditions.append(_dates_condition(inventory))
-    objects = {key: size for manifest in inventory.manifests for key, size in manifest.sizes()}
     checks = [
         check.started
         for annotations in inventory.annotations.values()
@@ -108,7 +110,7 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
         newest=tuple(filter(None, (_newest_copy(state, config) for state in states))),
         retired=inventory.hosts.retired,
         backups=backups,
-        stored_bytes=sum(objects.values()),
+        stored_bytes=_stored_bytes(inventory.manifests),
         checked=max(checks, default=None),
     )
 
@@ -116,7 +118,7 @@ def judge_inventory(context: BackupContext, inventory: Inventory, remembered: It
 def part_states(inventory: Inventory, config: Config) -> list[PartState]:
     """Return the state of each database and tree of the expected hosts, sorted."""
     copies: defaultdict[Part, list[PartCopy]] = defaultdict(list)
-    needed: defaultdict[Part, set[str]] = defaultdict(set)
+    needed: defaultdict[Part, list[tuple[Manifest, DatabasePart | TreePart]]] = defaultdict(list)
     checks: defaultdict[Part, list[PartCheck]] = defaultdict(list)
     declared = config.hosts is not None and config.host in config.hosts
     expected = {host: (found.databases, found.sites) for host, found in config.fleet.items()}
@@ -127,13 +129,12 @@ def part_states(inventory: Inventory, config: Config) -> list[PartState]:
             for name in names:
                 copies[Part(host=host, kind=kind, name=name)] = []
     for manifest in inventory.manifests:
-        objects = part_keys(manifest)
         for item in manifest.parts:
             if item.state == COMPLETE:
                 part = Part(host=manifest.host, kind=item.kind, name=item.name)
                 full = isinstance(item, TreePart) and item.full
                 copies[part].append(_copy(part, manifest, item, full))
-                needed[part] |= objects[CheckedPart(kind=item.kind, name=item.name)]
+                needed[part].append((manifest, item))
     for check in inventory.part_checks():
         # A wrong clock must not make a check look recent for ever.
         if not is_ahead(check.check.started, inventory.now):
@@ -141,6 +142,7 @@ def part_states(inventory: Inventory, config: Config) -> list[PartState]:
     standings: defaultdict[Part, list[CopyStanding]] = defaultdict(list)
     for standing in inventory.standings.copies:
         standings[standing.part].append(standing)
+    doubted = {item.key for item in (*inventory.absent, *inventory.reported)}
     failing, tried = inventory.failing(), _first_runs(inventory)
     return [
         PartState(
@@ -148,7 +150,10 @@ def part_states(inventory: Inventory, config: Config) -> list[PartState]:
             copies=tuple(copies[part]),
             standings=tuple(standings[part]),
             checks=tuple(checks[part]),
-            objects=frozenset(needed[part]),
+            objects=_count_objects(needed[part]),
+            doubted=frozenset(key for one in needed[part] for key in keys_of(*one) if key in doubted)
+            if doubted
+            else frozenset(),
             failing=(part.host, part.name) in failing,
             since=min(
                 tried.get((part.host, part.name), inventory.now),
@@ -158,6 +163,20 @@ def part_states(inventory: Inventory, config: Config) -> list[PartState]:
         for part in sorted(copies)
         if part.host in inventory.hosts.expected
     ]
+
+
+def _count_objects(copies: Sequence[tuple[Manifest, DatabasePart | TreePart]]) -> int:
+    """Return how many objects the restores of these ``copies`` need together."""
+    own = {key for copy in copies for key in own_keys_of(*copy)}
+    packs, _ = count_once(item.needed_packs for _, item in copies)
+    return len(own) + packs
+
+
+def _stored_bytes(manifests: Sequence[Manifest]) -> int:
+    """Return the size in bytes of all objects that ``manifests`` name."""
+    own = {item.key: item.stored_bytes for manifest in manifests for item in manifest.own_objects()}
+    _, packs = count_once(part.needed_packs for manifest in manifests for part in manifest.parts)
+    return sum(own.values()) + packs
 
 
 def _first_runs(inventory: Inventory) -> dict[tuple[str, str], datetime]:
