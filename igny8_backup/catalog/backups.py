@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
@@ -29,7 +29,7 @@ AT_ONCE = 256
 """The number of manifests or run records that a store may read ahead."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """A backup: its manifest, or the reason why the manifest cannot be read.
 
@@ -109,7 +109,7 @@ class Catalog:
         if ids is None:
             ids = (name.strip("/").rsplit("/", 1)[-1] for name in self._store.list_dirs(keys.BACKUPS))
         for some in _batches(filter(keys.is_id, ids)):
-            self._store.prefetch(map(keys.manifest_key, some), signatures=self._trust.required)
+            self._read_manifests_ahead(some)
             found += filter(None, map(self._find, some))
         self._remember(found, complete)
         # Not sorted by id: ids have the time to the second only, and two backups may start in one second.
@@ -126,7 +126,7 @@ class Catalog:
         """
         if keys.is_id(backup_id):
             try:
-                return self._read(backup_id)
+                return self.parse(self._store.read_small(keys.manifest_key(backup_id)), backup_id)
             except MissingObjectError:
                 pass
         raise UsageError(
@@ -165,7 +165,7 @@ class Catalog:
         ids = (item.backup_id for item in parsed if not since or keys.id_time(item.backup_id) >= since)
         found = []
         for some in _batches(ids):
-            self._store.prefetch(map(keys.run_key, some))
+            self._read_runs_ahead(some)
             for backup_id in some:
                 try:
                     if record := self.run(backup_id):
@@ -196,6 +196,12 @@ class Catalog:
                 return record
         return None
 
+    def _read_manifests_ahead(self, ids: Iterable[str]) -> None:
+        self._store.prefetch(map(keys.manifest_key, ids), signatures=self._trust.required)
+
+    def _read_runs_ahead(self, ids: Iterable[str]) -> None:
+        self._store.prefetch(map(keys.run_key, ids))
+
     def _find(self, backup_id: str) -> Entry | None:
         """Return the entry of a backup; ``None`` if it has no manifest: its run is active, or has failed.
 
@@ -216,16 +222,11 @@ class Catalog:
             manifest = self.parse(document, backup_id)
         except IntegrityError as error:
             return Entry(id=backup_id, manifest=None, problem=str(error), manifest_sha256=digest)
+        found = Entry(id=backup_id, manifest=manifest, manifest_sha256=digest)
         if not self._trust.required:
-            return Entry(id=backup_id, manifest=manifest, manifest_sha256=digest)
+            return found
         verdict = judge_manifest(self._store, self._trust, self._known, manifest, document)
-        return Entry(
-            id=backup_id,
-            manifest=manifest,
-            untrusted=verdict.problem,
-            manifest_sha256=digest,
-            verdict=verdict,
-        )
+        return replace(found, untrusted=verdict.problem, verdict=verdict)
 
     def _remember(self, entries: Iterable[Entry], complete: bool) -> None:
         """Remember on this host which manifests are trusted. ``complete``: ``entries`` are all that exist."""
@@ -238,9 +239,6 @@ class Catalog:
             self._known.add_listing(trusted=trusted, unsigned=unsigned)
         else:
             self._known.add(trusted=trusted)
-
-    def _read(self, backup_id: str) -> Manifest:
-        return self.parse(self._store.read_small(keys.manifest_key(backup_id)), backup_id)
 
 
 def _batches(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -90,8 +90,10 @@ class Manifest:
 
     def named_keys(self) -> set[str]:
         """Return the keys of all objects that the backup needs, even of packs whose list is lost."""
-        whole = self.as_stored() if self.left_out else self  # a copy may hold a part of it only
-        own = {item.key for item in (*self.own_objects(), *whole.own_objects())}
+        own, whole = {item.key for item in self.own_objects()}, self
+        if self.left_out:  # a copy may hold a part of the backup only
+            whole = self.as_stored()
+            own.update(item.key for item in whole.own_objects())
         return own.union(*(part.pack_keys(self.host) for part in whole.parts))
 
     def as_stored(self) -> Manifest:

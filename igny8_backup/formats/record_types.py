@@ -63,15 +63,19 @@ def reader_of(kind: Any) -> Read:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise _WrongValueError("is not str")
-    if not value.isascii():
-        value.encode()  # raises for lone surrogates, which JSON allows and no terminal can print
-    return _shared_text(value) if len(value) <= _LONGEST_SHARED else value
+    return _shared_text(value) if len(value) <= _LONGEST_SHARED else _printable(value)
+
+
+def _printable(text: str) -> str:
+    if not text.isascii():
+        text.encode()  # raises for lone surrogates, which JSON allows and no terminal can print
+    return text
 
 
 @lru_cache(maxsize=4096)
 def _shared_text(text: str) -> str:
     """Return an equal text, the same for neighbouring records: thousands of backups name the same lists."""
-    return text
+    return _printable(text)
 
 
 def _number(value: Any) -> int:

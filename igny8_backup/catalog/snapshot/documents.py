@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from igny8_backup.catalog.snapshot.listing import FOLDERS
+from igny8_backup.formats import keys
 from igny8_backup.store import Stored
 
+FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
+"""The folders of a storage, in the order in which they are listed."""
 LARGEST = 1 << 20
 """The size in bytes of the largest document that is read ahead and kept in ``STATE_DIR``."""
 

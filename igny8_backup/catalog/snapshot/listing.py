@@ -7,16 +7,14 @@ that it wrote is in the result.
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from operator import attrgetter
 from typing import TypeVar
 
+from igny8_backup.catalog.snapshot.documents import FOLDERS, is_document
 from igny8_backup.formats import keys
 from igny8_backup.store import Store, Stored
 from igny8_backup.store.objects import is_key
@@ -24,76 +22,12 @@ from igny8_backup.store.objects import is_key
 A = TypeVar("A")
 T = TypeVar("T")
 
-FOLDERS = (keys.PACKS, keys.CHECKS, keys.REMOVED, keys.RUNS, keys.BACKUPS)
-"""The folders of a storage, in the order in which they are listed."""
-SIDE_BY_SIDE = 8
-_PAGES_EACH = 6
-"""The number of pages that a range should have at least: each range may cost one request more."""
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-_UNKNOWN = -(1 << 63)
+SIDE_BY_SIDE = 16
+_PAGES_EACH = 2
+"""The number of pages that a range should have at least: each range may cost one request more. There are at
+most ``SIDE_BY_SIDE`` ranges besides one for each folder, since no more of them are listed at a time."""
 _HOSTS_LIMIT = 8
 """With more hosts, the folder of each host is listed as a whole, to save one or more requests per tree."""
-
-
-class ListedFolder:
-    """The ``listed`` objects of a folder, each once, sorted by key. Of two with one key, the last counts.
-
-    They are kept in columns, because a storage may have hundreds of thousands of packs. ``tagged`` is called
-    with the key of each object. If it returns false, the ``tag`` and ``mtime_ns`` of the object are not kept.
-    """
-
-    def __init__(self, listed: Iterable[Stored], tagged: Callable[[str], bool]) -> None:
-        found = {item.key: item for item in listed}
-        items = sorted(found.values(), key=attrgetter("key"))
-        self._keys = [item.key for item in items]
-        self._sizes = array("q", [item.size for item in items])
-        self._modified = array("q", [_since_epoch(item.modified) for item in items])
-        self._written = {item.key: (item.tag, item.mtime_ns) for item in items if tagged(item.key)}
-
-    def __iter__(self) -> Iterator[Stored]:
-        return map(self._at, range(len(self._keys)))
-
-    def get(self, key: str) -> Stored | None:
-        position = self._position(key)
-        return None if position is None else self._at(position)
-
-    def size(self, key: str) -> int | None:
-        """Return the size in bytes of the object ``key``; ``None`` if it was not listed."""
-        position = self._position(key)
-        return None if position is None else self._sizes[position]
-
-    def sizes(self, keys: Sequence[str]) -> list[int | None]:
-        """Return :meth:`size` of each of the sorted ``keys``, fast if nothing was listed between them."""
-        first = bisect_left(self._keys, keys[0]) if keys else 0
-        if self._keys[first : first + len(keys)] == keys:
-            return list(self._sizes[first : first + len(keys)])
-        return [self.size(key) for key in keys]
-
-    def documents(self) -> Iterator[Stored]:
-        """Yield the objects whose tags are kept, sorted by key."""
-        return filter(None, map(self.get, self._written))
-
-    def below(self, prefix: str) -> Iterator[Stored]:
-        """Yield the objects whose keys begin with ``prefix``, without a look at all others."""
-        for position in range(bisect_left(self._keys, prefix), len(self._keys)):
-            if not self._keys[position].startswith(prefix):
-                return
-            yield self._at(position)
-
-    def _position(self, key: str) -> int | None:
-        position = bisect_left(self._keys, key)
-        return position if position < len(self._keys) and self._keys[position] == key else None
-
-    def _at(self, position: int) -> Stored:
-        key, modified = self._keys[position], self._modified[position]
-        tag, mtime_ns = self._written.get(key, ("", 0))
-        moment = None if modified == _UNKNOWN else _EPOCH + modified * _MICROSECOND
-        return Stored(key, self._sizes[position], moment, tag, mtime_ns)
-
-
-def _since_epoch(moment: datetime | None) -> int:
-    """Return the microseconds since 1970; ``_UNKNOWN`` for ``None``."""
-    return _UNKNOWN if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def by(name: Callable[[str], str | bool | None], listed: Iterable[Stored]) -> Mapping[str, list[Stored]]:
@@ -160,7 +94,7 @@ def list_folders(store: Store, folders: Iterable[str], unlisted: dict[str, str])
     """
 
     def listed(folder: str) -> list[Stored]:
-        return list(store.list(folder, unlisted))
+        return list(map(_slim, store.list(folder, unlisted)))
 
     found = _side_by_side(listed, folders) if store.parallel_lists else map(listed, folders)
     return [item for items in found for item in items]
@@ -172,12 +106,14 @@ def list_spread(store: Store, folders: Mapping[str, Sequence[str]], unlisted: di
     Each folder is mapped to names at which the keys of objects in it begin, sorted and spread about evenly
     over all objects. It may be mapped to nothing. The store must have ``list_page``. Raises ``StorageError``.
     """
-    pages = _side_by_side(lambda folder: store.list_page(folder, ""), folders)
-    ranges = [
-        (folder, *bounds)
+    pages = _side_by_side(lambda folder: _page(store, folder, ""), folders)
+    rests = [
+        _Rest(folder, names, page[1])
         for (folder, names), page in zip(folders.items(), pages, strict=True)
-        for bounds in pairwise(_bounds(folder, names, page[1] if page else ""))
+        if page and page[1]
     ]
+    in_all = sum(rest.pages for rest in rests)
+    ranges = [(rest.folder, *bounds) for rest in rests for bounds in pairwise(rest.bounds(in_all))]
     rest = _side_by_side(lambda one: _between(store, *one), ranges)
     found = [(folder, page and page[0]) for folder, page in zip(folders, pages, strict=True)]
     found += [(folder, objects) for (folder, *_), objects in zip(ranges, rest, strict=True)]
@@ -186,18 +122,27 @@ def list_spread(store: Store, folders: Mapping[str, Sequence[str]], unlisted: di
     return objects + list_folders(store, sorted(unordered), unlisted)
 
 
-def _bounds(folder: str, names: Sequence[str], last: str) -> list[str]:
-    """Return the keys that divide the rest of a ``folder`` into ranges.
+class _Rest:
+    """The rest of a ``folder`` after its first page, of which ``last`` is the last key.
 
-    ``last`` is the last key of its first page, and an empty text is the end of the folder. The ``names`` in
-    the first page say how many pages may follow.
+    The ``names`` in the first page say how many ``pages`` may follow.
     """
-    if not last:
-        return []
-    done = bisect_left(names, last.removeprefix(folder))
-    left = names[done:]
-    count = max(1, min(SIDE_BY_SIDE, len(left) // max(done, 1) // _PAGES_EACH))
-    return [last, *(f"{folder}{left[len(left) * number // count]}" for number in range(1, count)), ""]
+
+    def __init__(self, folder: str, names: Sequence[str], last: str) -> None:
+        self.folder, self._last = folder, last
+        done = bisect_left(names, last.removeprefix(folder))
+        self._names = names[done:]
+        self.pages = len(self._names) // max(done, 1)
+
+    def bounds(self, in_all: int) -> list[str]:
+        """Return the keys that divide the rest into ranges; an empty text is the end of the folder.
+
+        ``in_all`` is the number of ``pages`` of all folders that are listed at the same time.
+        """
+        left = self._names
+        count = max(1, min(SIDE_BY_SIDE * self.pages // max(in_all, 1), self.pages // _PAGES_EACH))
+        inner = (f"{self.folder}{left[len(left) * number // count]}" for number in range(1, count))
+        return [self._last, *inner, ""]
 
 
 def _between(store: Store, folder: str, after: str, until: str) -> list[Stored] | None:
@@ -206,12 +151,23 @@ def _between(store: Store, folder: str, after: str, until: str) -> list[Stored] 
     Returns ``None`` if the server does not list keys in order.
     """
     found: list[Stored] = []
-    while page := store.list_page(folder, after):
+    while page := _page(store, folder, after):
         objects, after = page
         found += objects
         if not after or (until and after >= until):
             return [item for item in found if not until or item.key <= until]
     return None
+
+
+def _page(store: Store, folder: str, after: str) -> tuple[list[Stored], str] | None:
+    """Return what the ``list_page`` of ``store`` returns."""
+    page = store.list_page(folder, after)
+    return page and (list(map(_slim, page[0])), page[1])
+
+
+def _slim(item: Stored) -> Stored:
+    """Return ``item`` without its tag, unless it is a document: there may be very many packs."""
+    return item if is_document(item.key) else Stored(item.key, item.size, item.modified)
 
 
 def _side_by_side(call: Callable[[A], T], items: Iterable[A]) -> list[T]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from igny8_backup.catalog.backups import Catalog, Entry
 from igny8_backup.catalog.known_manifests import KnownManifests
 from igny8_backup.catalog.lists import Lists
@@ -21,6 +23,12 @@ class SnapshotCatalog(Catalog):
         if backup_id not in known:
             known[backup_id] = super().run(backup_id)
         return known[backup_id]
+
+    def _read_manifests_ahead(self, ids: Iterable[str]) -> None:
+        super()._read_manifests_ahead([item for item in ids if item not in self._store.entries])
+
+    def _read_runs_ahead(self, ids: Iterable[str]) -> None:
+        super()._read_runs_ahead([item for item in ids if item not in self._store.runs])
 
     def _find(self, backup_id: str) -> Entry | None:
         known = self._store.entries

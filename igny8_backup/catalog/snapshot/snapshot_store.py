@@ -7,13 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
+from heapq import merge
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from igny8_backup.catalog.snapshot import collected, listing
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
-from igny8_backup.catalog.snapshot.documents import LARGEST, is_document, is_small
-from igny8_backup.catalog.snapshot.listing import FOLDERS, ListedFolder, by
+from igny8_backup.catalog.snapshot.documents import FOLDERS, LARGEST, is_document, is_small
+from igny8_backup.catalog.snapshot.listed_folder import ListedFolder
+from igny8_backup.catalog.snapshot.listing import by
 from igny8_backup.catalog.snapshot.read_only import ReadOnlyStore
+from igny8_backup.common.memory import release_free_memory
 from igny8_backup.errors import IntegrityError, StorageError
 from igny8_backup.formats import keys
 from igny8_backup.formats.keys import COLLECTED
@@ -65,14 +70,22 @@ class SnapshotStore(ReadOnlyStore):
         elif folder:
             yield from self._folder_of(folder).below(folder)
         else:
-            every = [item for top in FOLDERS for item in self._folder_of(top)]
-            yield from sorted([*every, *self._rest], key=lambda item: item.key)
+            yield from merge(*map(self._folder_of, FOLDERS), self._rest, key=attrgetter("key"))
 
     def list_dirs(self, prefix: str = "") -> builtins.list[str]:
         folder = f"{prefix.removesuffix('/')}/" if prefix else ""
-        every = [*(item.key for item in self.list(prefix)), *self.unlisted]
+        every = [*self.listed_keys(folder), *self.unlisted]
         names = (key[len(folder) :] for key in every if key.startswith(folder))
         return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+    def listed_keys(self, folder: str = "") -> builtins.list[str]:
+        """Return the keys of all objects in ``folder``, which is empty or ends with a slash, sorted."""
+        if folder in FOLDERS:
+            return self._folder_of(folder).keys
+        if folder:
+            return [item.key for item in self.list(folder)]
+        every = [self._folder_of(top).keys for top in FOLDERS]
+        return sorted(chain(*every, (item.key for item in self._rest)))
 
     def open(self, key: str) -> Blocks:
         if not is_document(key):
@@ -211,11 +224,12 @@ class SnapshotStore(ReadOnlyStore):
         found = {item.key: item for item in self._first[keys.BACKUPS]}
         listed = listing.list_backups(self.current, self._first[keys.RUNS], self.unlisted)
         found |= {item.key: item for item in listed}
+        release_free_memory()  # that of the pages of the listings
         return ListedFolder(found.values(), is_document)
 
     @cached_property
     def _rest(self) -> builtins.list[Stored]:
-        return listing.list_rest(self.current, self.unlisted)
+        return sorted(listing.list_rest(self.current, self.unlisted), key=attrgetter("key"))
 
     @cached_property
     def _lists(self) -> Mapping[str, builtins.list[Stored]]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from igny8_backup.catalog.backups import Entry
+from igny8_backup.common.garbage import fewer_collections
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.run_record import RunRecord
 from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.history.presence import is_lost, lost_backups
 from igny8_backup.operations.history.storage_memory import find_lost
 from igny8_backup.operations.maintain.hidden import hidden_backups
-from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
+from igny8_backup.operations.read.snapshot import snapshot_store, take_snapshot, without_snapshot
 from igny8_backup.signing.trust import MANIFEST
 
 _RECORDS = frozenset(
@@ -68,6 +69,7 @@ class OrphanReport:
     superseded: frozenset[str] = frozenset()
 
 
+@fewer_collections()
 def find_orphans(context: BackupContext) -> OrphanReport:
     """Find the objects that no manifest names. Run records, pins, checks and deletion marks are left out.
 
@@ -81,7 +83,7 @@ def find_orphans(context: BackupContext) -> OrphanReport:
         OrphanObject(key=item.key, size=None, modified=item.initiated, upload_id=item.upload_id)
         for item in context.store.abandoned_uploads()
     ]
-    listed = [item.key for item in context.store.list()]
+    listed = snapshot_store(context).listed_keys()
     active = [run for run in runs if run.is_alive(context.clock())]
     active += _new_runs(context, runs, listed, uploads)
     alive = {run.id for run in active}
@@ -97,10 +99,11 @@ def find_orphans(context: BackupContext) -> OrphanReport:
     )
     existing = {entry.id for entry in entries}
     broken = {entry.id for entry in unreadable}
-    named = {keys.manifest_key(backup_id) for backup_id in existing}
-    named |= {key for entry in entries if entry.manifest for key in entry.manifest.named_keys()}
+    found = {*listed}.difference(map(keys.manifest_key, existing))
+    for manifest in (entry.manifest for entry in entries if entry.manifest):
+        found -= manifest.named_keys()
+    found = {key for key in found if not _is_record(key, existing)}
     orphans, in_use, doubtful = list[OrphanObject](), list[OrphanObject](), list[OrphanObject]()
-    found = {key for key in listed if not (key in named or _is_record(key, existing))}
     unnamed = [
         OrphanObject(key=item.key, size=item.size, modified=item.modified)
         for item in (context.store.list() if found else ())
@@ -139,7 +142,8 @@ def _new_runs(
     cannot, because packs were listed before the run records.
     """
     known = {run.id for run in runs} | {entry.id for entry in context.catalog.entries()}
-    late = (*(item.key for item in uploads), *(key for key in listed if key.startswith(keys.BACKUPS)))
+    late = [key for key in listed if key.startswith(keys.BACKUPS) and key.split("/")[1] not in known]
+    late += [item.key for item in uploads]
     writers = set(filter(None, map(keys.writer, late))) - known
     read = map(without_snapshot(context).catalog.run, sorted(writers, reverse=True)[:_NEW_RUNS_LIMIT])
     return [run for run in read if run and run.is_alive(context.clock())]
@@ -165,7 +169,8 @@ def _replaced_manifests(
         for run in runs
         if run.id in unsigned and run.manifest_sha256 and digests.get(run.id) != run.manifest_sha256
     }
-    for parsed, key in ((keys.parse(key), key) for key in listed if key.startswith(keys.BACKUPS)):
+    signatures = (key for key in listed if key.startswith(keys.BACKUPS) and key.endswith(".sig"))
+    for parsed, key in ((keys.parse(key), key) for key in signatures):
         signed = parsed and (parsed.kind, parsed.name) == ("signature", MANIFEST)
         if parsed and signed and digests.get(parsed.backup_id, "")[:32] not in key:
             found.add(parsed.backup_id)

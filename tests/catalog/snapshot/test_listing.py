@@ -12,9 +12,9 @@ from django.core.files.storage import FileSystemStorage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igny8_backup.catalog.snapshot.listed_folder import ListedFolder
 from igny8_backup.catalog.snapshot.listing import (
     SIDE_BY_SIDE,
-    ListedFolder,
     list_backups,
     list_packs_and_checks,
     list_spread,
@@ -80,6 +80,16 @@ def test_folder_with_many_pages_is_listed_in_ranges_with_few_more_requests() -> 
     assert len(packs) / 20 < store.pages.count(FOLDER) <= len(packs) / 20 + SIDE_BY_SIDE
 
 
+def test_large_folders_share_the_ranges_that_are_listed_at_a_time() -> None:
+    folders = [f"packs/web-1/{tree}/" for tree in ("sites", "uploads", "logs")]
+    packs = [
+        f"{folder}{one}-{number:04d}.tar.zst" for folder in folders for one in IDS for number in range(5)
+    ]
+    store = Paged(packs, 20)
+    assert sorted(item.key for item in list_spread(store, dict.fromkeys(folders, IDS), {})) == store.keys
+    assert len(packs) / 20 < len(store.pages) <= len(packs) / 20 + SIDE_BY_SIDE
+
+
 def test_backups_are_listed_in_ranges_of_the_ids_of_their_runs() -> None:
     store = Paged([keys.manifest_key(backup_id) for backup_id in IDS], 4)
     listed = list_backups(store, [Stored(key, 1, None) for key in (*map(keys.run_key, IDS), keys.MARKER)], {})
@@ -109,6 +119,23 @@ def test_server_that_loses_the_order_is_listed_anew_without_repetitions() -> Non
     store = Losing(store.keys, 10)
     listed = list_spread(store, {FOLDER: IDS}, {})
     assert sorted(item.key for item in listed) == store.keys
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_tags_are_kept_of_documents_only(ordered: bool) -> None:
+    """The tags of hundreds of thousands of packs would need much memory until all pages are there."""
+    document = lists.list_key("web-1", IDS[0], 1)
+
+    class Tagged(Paged):
+        def list_page(self, prefix: str, after: str) -> tuple[list[Stored], str] | None:
+            page = super().list_page(prefix, after)
+            return page and ([item._replace(tag="tag") for item in page[0]], page[1])
+
+        def list(self, prefix: str = "", unlisted: dict[str, str] | None = None) -> Iterator[Stored]:
+            return (item._replace(tag="tag") for item in super().list(prefix, unlisted))
+
+    store = Tagged([document, f"{FOLDER}{IDS[0]}-0001.tar.zst"], 10, ordered=ordered)
+    assert {item.key for item in list_spread(store, {"packs/": ()}, {}) if item.tag} == {document}
 
 
 def test_error_of_a_page_is_raised() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from storages.backends.s3 import S3Storage
 
-from benchmarks.stored_data import make_storage
+from benchmarks.stored_data import HOST, make_storage
 from igny8_backup.catalog.given import Given
 from igny8_backup.catalog.select import Selection
 from igny8_backup.catalog.snapshot.document_cache import DocumentCache
@@ -25,12 +26,13 @@ from igny8_backup.operations.history.read import read_history
 from igny8_backup.operations.history.select_copies import select_copies
 from igny8_backup.operations.maintain.pruning.prune import prune
 from igny8_backup.operations.monitor.run import monitor
-from igny8_backup.operations.read.snapshot import take_snapshot, without_snapshot
+from igny8_backup.operations.read.snapshot import snapshot_store, take_snapshot, without_snapshot
 from igny8_backup.operations.restore.planning.plan import RestoreRequest
 from igny8_backup.operations.restore.planning.planner import plan_restore
 from igny8_backup.operations.verify.result import VerifyRequest
 from igny8_backup.operations.verify.run import verify
 from igny8_backup.retention.rules import Policy
+from igny8_backup.store import Stored
 from igny8_backup.store.s3 import S3Store
 from tests.operations.test_s3 import s3  # noqa: F401 - a fixture
 from tests.services.proxy import CuttingProxy
@@ -78,6 +80,44 @@ def test_operations_need_few_requests_for_documents_read_before(
             ends = (number for number, one in enumerate(asked) if one.startswith(f"PUT /{s3.bucket}/igny8/p"))
             asked = asked[: next(ends, len(asked))]
             assert len(asked) <= stored / 1000 * 1.2 + 30, (name, len(asked), *asked)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("operation", [monitor, lambda bucket: prune(bucket, dry_run=True)])
+def test_operations_read_each_kept_document_once(
+    context: BackupContext,
+    s3: RcloneS3,  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Callable[[BackupContext], object],
+) -> None:
+    make_storage(folder_of(s3), 8, datetime.now(UTC) - timedelta(hours=1))
+    times: Counter[str] = Counter()
+    read = DocumentCache.read
+
+    def counted(cache: DocumentCache, listed: Iterable[Stored]) -> dict[str, bytes]:
+        items = list(listed)
+        times.update(item.key for item in items)
+        return read(cache, items)
+
+    with on_s3(context, s3) as (bucket, _):
+        monitor(bucket)
+        monkeypatch.setattr(DocumentCache, "read", counted)
+        operation(bucket)
+    assert len(times) == 24 and set(times.values()) == {1}, times
+
+
+@pytest.mark.services
+def test_snapshot_lists_keys_as_it_lists_objects(context: BackupContext, s3: RcloneS3) -> None:  # noqa: F811 - a fixture
+    make_storage(folder_of(s3), 8, datetime.now(UTC) - timedelta(hours=1))
+    with on_s3(context, s3) as (bucket, _):
+        for key in ("marks.json", "fleets/x.json", "a", "zz/z", "runs.txt"):
+            bucket.store.put_small(key, b"{}")
+        snapshot = snapshot_store(take_snapshot(bucket))
+        listed = [item.key for item in bucket.store.list()]
+        assert [item.key for item in snapshot.list()] == snapshot.listed_keys() == listed
+        for folder in ("backups/", "runs/", "fleets/", f"packs/{HOST}/", "nothing/"):
+            below = [key for key in listed if key.startswith(folder)]
+            assert snapshot.listed_keys(folder) == [item.key for item in snapshot.list(folder)] == below
 
 
 @pytest.mark.services

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from igny8_backup.common.garbage import fewer_collections
 from igny8_backup.errors import StorageError
 from igny8_backup.formats import keys
 from igny8_backup.operations.context import BackupContext
@@ -211,6 +212,7 @@ class _State:
         )
 
 
+@fewer_collections()
 def _read(context: BackupContext) -> tuple[BackupContext, _State]:
     """Return the state, and a context that shows the storage as it was then."""
     context, inventory = read_settled(context)
