@@ -27,7 +27,8 @@ class ListedFolder:
         self._keys = [item.key for item in items]
         self._sizes = array("q", [item.size for item in items])
         self._modified = array("q", [_since_epoch(item.modified) for item in items])
-        self._written = {item.key: (item.tag, item.mtime_ns) for item in items if tagged(item.key)}
+        written = (item for item in items if (item.tag or item.mtime_ns) and tagged(item.key))
+        self._written = {item.key: (item.tag, item.mtime_ns) for item in written}
 
     def __iter__(self) -> Iterator[Stored]:
         return map(self._at, range(len(self._keys)))
