@@ -65,6 +65,7 @@ VALUES = (
     r"\b(public\.upload|the column content)\b",
     r"\b(content_article|content\.0042_summary|public\.accounts_(account|membership)|nightly report)\b",
     r"\b(celery@web-1|publishing\.publish|docker|SIGKILL|SIGTERM)\b|\(Debian [^)]*\)",
+    r"(?<=Cannot )read\b|(?<=\.json )in\b",  # too short for a text of the source
 )
 """Values in messages."""
 
