@@ -176,7 +176,7 @@ def test_damaged_contents_of_a_data_archive_cost_its_tables_only(large: Project)
     content = bytearray(found.read_bytes())
     content[len(content) // 2] ^= 1
     found.write_bytes(content)
-    extract = ["extract_backup", backup_id, "--only", "db", "--identity", large.identity, "--json"]
+    extract = ["extract_backup", backup_id, "--only", "db", "--identity", str(large.identity), "--json"]
     (rescued,) = run_many(large, Command([*extract, "--to-database", rest, "--skip-damaged"], SETTINGS))
     result = rescued.ended(3).json
     assert "the rows of public.chunky could not" in result["warnings"][0]

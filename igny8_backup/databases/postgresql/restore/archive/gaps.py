@@ -215,8 +215,10 @@ class _Archive:
     def _before_gap(self) -> Blocks:
         for piece in self._pieces:
             if isinstance(piece, Gap):
-                why = "its table of contents is in a damaged pack, so nothing can be restored"
-                raise _malformed(why, LostContentsError)
+                raise _malformed(
+                    "its table of contents is in a damaged pack, so nothing can be restored",
+                    LostContentsError,
+                )
             yield piece
 
 

@@ -67,7 +67,7 @@ def test_find_lost_names_the_tables_that_a_gap_touches_and_no_others(stage: Stag
     data = b"".join(stage.engine.dump(stage.engine.describe(())))
     found = places(data)
     assert list(found)[:5] == TABLES and "objects" in found
-    assert find_lost(cut(data)) == LostData()
+    assert find_lost(cut(data)) == LostData(found=frozenset(found.keys() - {"objects"}))
     first, draw = found["public.a"][0], random.Random(18)
     for _ in range(400):
         gaps, at = [], first
