@@ -48,6 +48,12 @@ def ending_at_time_limit(what_is_left: Callable[[], str]) -> Iterator[None]:
         ) from None
 
 
+def in_pool_process() -> bool:
+    """Return whether this is a process of Celery's process pool (prefork), which runs one task at a time."""
+    handler = signal.getsignal(signal.SIGUSR1)  # of the soft time limit
+    return getattr(handler, "__module__", "").startswith("billiard")
+
+
 def _soft_limit(task: Any) -> float | None:
     """Return the soft time limit of the current task in seconds.
 
@@ -64,5 +70,4 @@ def _signals() -> tuple[signal.Signals, ...]:
 
     The result is empty in other pools.
     """
-    handler = signal.getsignal(signal.SIGUSR1)
-    return (signal.SIGUSR1,) if getattr(handler, "__module__", "").startswith("billiard") else ()
+    return (signal.SIGUSR1,) if in_pool_process() else ()

@@ -1,11 +1,13 @@
 """Memory of this process that the C library keeps for later.
 
-``share_arenas`` and ``return_large_memory`` limit it, and ``release_free_memory`` gives it back.
+``share_arenas`` and ``return_large_memory`` limit it for the rest of the life of the process, unless the
+environment does (``is_configured``). ``release_free_memory`` gives it back.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
@@ -21,6 +23,12 @@ def release_free_memory() -> None:
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def is_configured() -> bool:
+    """Return whether environment variables tell the C library how to keep memory, as in mallopt(3)."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return "glibc.malloc." in tunables or any(name.startswith("MALLOC_") for name in os.environ)
 
 
 def share_arenas() -> None:
