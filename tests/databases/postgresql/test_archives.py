@@ -214,6 +214,28 @@ def test_divide_places_each_table_at_most_once_and_evenly(sizes: list[int], jobs
     assert largest <= sum(sizes) / jobs + max(sizes, default=0)
 
 
+@pytest.mark.postgres(15, 18)
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1251", "EUC_JP", "SQL_ASCII", "UTF8"])
+def test_names_of_tables_reach_pg_dump_in_the_encoding_of_the_database(
+    pg: PostgresServer, make_stage: Callable[..., Stage], encoding: str
+) -> None:
+    stage = make_stage(pg)
+    word = {"LATIN1": "tâblë", "EUC_JP": "表", "WIN1251": "таблица", "UTF8": "таблица"}.get(encoding, "a")
+    stage.admin(
+        f"CREATE DATABASE {stage.name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C' OWNER {pg.role}"
+    )
+    with stage.engine.live.open() as session:
+        for table in (word, f"left_{word}"):
+            session.execute(f'CREATE TABLE "{table}" (id int); INSERT INTO "{table}" VALUES (1)')
+        session.execute("CREATE TABLE empty (id int)")
+    details = stage.engine.describe([f"left_{word}"])
+    for jobs in (1, 2):
+        with stage.engine.open_archives(details, {}, lambda answers: None, jobs=jobs) as streams:
+            archives = [read_contents(blocks_of(b"".join(stream))).entries for stream in streams.archives]
+        rows = [entry.name for entries in archives for entry in entries if entry.kind == "TABLE DATA"]
+        assert sorted(rows) == sorted([word, "empty"])
+
+
 CHECKED = """
     CREATE TABLE a_rate (id int PRIMARY KEY, rate numeric);
     INSERT INTO a_rate SELECT n, n FROM generate_series(1, 2000) n;

@@ -17,7 +17,7 @@ from igny8_backup.databases.postgresql.connections.connection import Connection,
 from igny8_backup.databases.postgresql.dump.dump_sessions import DumpSessions
 from igny8_backup.databases.postgresql.dump.excluded_tables import find_excluded
 from igny8_backup.databases.postgresql.dump.failure import explain, is_refused_lock
-from igny8_backup.databases.postgresql.dump.placement import place_tables
+from igny8_backup.databases.postgresql.dump.placement import archive_options, place_tables
 from igny8_backup.databases.postgresql.dump.replay_time import replay_time
 from igny8_backup.databases.postgresql.dump.snapshot import export_snapshot, import_snapshot, lock_holders
 from igny8_backup.databases.postgresql.dump.toc_check import checked_toc
@@ -138,7 +138,7 @@ class Dumper:
                 self.sessions.programs = 1 + len(placed)
                 streams = [
                     stack.enter_context(closing(self._run_pg_dump(server, snapshot, lock_seconds, options)))
-                    for options in _options(details, placed)
+                    for options in archive_options(details, placed)
                 ]
                 try:
                     # pg_dump locks all tables of an archive before it writes the first byte.
@@ -240,11 +240,3 @@ class Dumper:
                 )
             with self.sessions.includes(session):
                 yield session
-
-
-def _options(details: DatabaseDetails, placement: Placement) -> Iterator[list[str]]:
-    """Yield the options of ``pg_dump`` for each archive: for the main one, then for those with rows only."""
-    apart = [table for tables in placement for table in tables]
-    yield [f"--exclude-table-data={table}" for table in (*details.excluded_data, *apart)]
-    for tables in placement:
-        yield ["--section=data", *(f"--table={table}" for table in tables)]

@@ -6,12 +6,15 @@ read other tables. These tables stay in the main archive, which a restore loads 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.databases.names import table_name
+from igny8_backup.databases.postgresql.encodings import as_argument
 from igny8_backup.databases.postgresql.roles.limits import BESIDE_DUMP, possible_jobs
 from igny8_backup.databases.session import Session
+from igny8_backup.formats.details import DatabaseDetails
 
 MOST_TABLES = 200
 """At most this many tables are placed: their names are arguments of ``pg_dump``."""
@@ -122,3 +125,14 @@ def divide(tables: Sequence[tuple[str, int]], archives: int) -> Placement:
         placed[smallest].append(name)
         sizes[smallest] += size
     return tuple(tuple(names) for names in placed[1:] if names)
+
+
+def archive_options(details: DatabaseDetails, placement: Placement) -> Iterator[list[str]]:
+    """Yield the options of ``pg_dump`` for each archive: for the main one, then for those with rows only."""
+
+    def of_tables(option: str, tables: Iterable[str]) -> list[str]:
+        return [f"{option}={as_argument(table, details.encoding)}" for table in tables]
+
+    yield of_tables("--exclude-table-data", chain(details.excluded_data, *placement))
+    for tables in placement:
+        yield ["--section=data", *of_tables("--table", tables)]

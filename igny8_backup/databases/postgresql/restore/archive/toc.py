@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from igny8_backup.databases.postgresql.encodings import codec_of
 from igny8_backup.databases.postgresql.restore.archive.dangerous_sql import find_dangers
-from igny8_backup.databases.postgresql.restore.archive.encoding import codec_of
 from igny8_backup.databases.postgresql.restore.archive.indexes import is_plain_index
 from igny8_backup.databases.postgresql.restore.archive.labels import label_providers
 from igny8_backup.errors import IntegrityError
