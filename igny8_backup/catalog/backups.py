@@ -29,7 +29,7 @@ AT_ONCE = 256
 """The number of manifests or run records that a store may read ahead."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """A backup: its manifest, or the reason why the manifest cannot be read.
 
