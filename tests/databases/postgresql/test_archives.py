@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igny8_backup.databases.postgresql.dump.placement import divide
+from igny8_backup.databases.postgresql.restore.archive.steps import needs_other_rows
 from igny8_backup.databases.postgresql.restore.archive.toc import read_contents
 from igny8_backup.databases.values import WHOLE, RestoreSelection
 from igny8_backup.errors import StorageError, ToolError
@@ -288,3 +289,23 @@ def test_rows_that_a_function_checks_are_loaded_after_the_rows_that_it_reads(
     stage.sql("DELETE FROM other")
     stage.engine.restore_in_place(blocks_of(archives[0]), details, WHOLE, *map(blocks_of, archives[1:]))
     assert stage.plain_dump() == before
+
+
+def test_tables_with_ranges_that_a_function_compares_stay_in_the_main_archive(varied: Stage) -> None:
+    """The function may read other tables, while rows are restored and while an index is built."""
+    varied.sql("DELETE FROM left_out; SELECT lo_unlink(4711)")
+    varied.sql(
+        """CREATE FUNCTION compared(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 - $2';
+        CREATE OPERATOR CLASS numbers FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =,
+          OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compared(int, int);
+        CREATE TYPE numbers AS RANGE (subtype = int, subtype_opclass = numbers);
+        CREATE TABLE ranges (n numbers PRIMARY KEY, pad text);
+        INSERT INTO ranges SELECT numbers(n, n + 1), repeat('x', 900) FROM generate_series(1, 3000) n;
+        GRANT SELECT ON ranges TO public""",
+        superuser=True,
+    )
+    main, *data = dump(varied, 2)
+    contents = [read_contents(blocks_of(archive)).entries for archive in (main, *data)]
+    rows = [{entry.name for entry in entries if entry.kind == "TABLE DATA"} for entries in contents]
+    assert "ranges" in rows[0] and "item" not in rows[0]
+    assert needs_other_rows([entry for entry in contents[0] if entry.data], contents[0])

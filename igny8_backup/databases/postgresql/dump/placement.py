@@ -31,13 +31,18 @@ LEFT_FREE = 3
 # The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
 # pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
 # not read; pg_dump of the main archive reports such a table. "reached" has what calls functions of users:
-# operators, constraints, generated columns and types, and the tables with these or partitioned by these.
+# operators, operator classes (of range types), constraints, generated columns and types, and the tables with
+# these or partitioned by these.
 # System objects have OIDs below 16384 (FirstNormalObjectId).
 _TABLES = """
     WITH RECURSIVE reached (classid, objid) AS (
-      SELECT 'pg_proc'::regclass::oid, p.oid FROM pg_proc p WHERE p.oid >= 16384
+      (SELECT 'pg_proc'::regclass::oid, p.oid FROM pg_proc p WHERE p.oid >= 16384
         AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                         AND e.objid = p.oid AND e.deptype = 'e')
+      UNION
+      SELECT 'pg_opclass'::regclass::oid, o.oid FROM pg_opclass o WHERE o.oid >= 16384
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_opclass'::regclass
+                        AND e.objid = o.oid AND e.deptype = 'e'))
       UNION
       SELECT step.classid, step.objid FROM reached r, LATERAL (
         SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = r.classid AND d.refobjid = r.objid

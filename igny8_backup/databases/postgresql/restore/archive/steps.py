@@ -9,6 +9,7 @@ from igny8_backup.databases.postgresql.restore.archive.tables import TableSelect
 from igny8_backup.databases.postgresql.restore.archive.toc import Entry
 
 _PRIVILEGES = ("ACL", "DEFAULT ACL")
+_CODE = ("FUNCTION", "OPERATOR CLASS")
 _WITH_EXPRESSIONS = ("DOMAIN", "OPERATOR", "TABLE", "TYPE")
 
 
@@ -77,7 +78,7 @@ def needs_other_rows(streamed: Sequence[Entry], entries: Sequence[Entry]) -> boo
     ``entries`` are all of the main archive. Some tables only have defaults that call functions, which a
     restore of rows does not; they count, too.
     """
-    reached = {entry.number for entry in entries if entry.kind == "FUNCTION"}
+    reached = {entry.number for entry in entries if entry.kind in _CODE}
     new = reached
     while new:
         new = {
