@@ -25,7 +25,7 @@ from igny8_backup.formats.manifest_reader import read_manifest
 from igny8_backup.signing.trust import UNSIGNED, Trust, Verdict
 from igny8_backup.store import MissingObjectError, Store
 
-AT_ONCE = 256
+AT_ONCE = 128
 """The number of manifests or run records that a store may read ahead."""
 
 

@@ -10,6 +10,7 @@ from igny8_backup.catalog.annotations import read_annotations, read_old_damage
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.stored_checks import StoredCheck, checks_that_count, read_checks, reported_damage
 from igny8_backup.common.garbage import fewer_collections
+from igny8_backup.common.memory import release_free_memory
 from igny8_backup.formats import keys
 from igny8_backup.formats.documents.annotations import Annotations, Check, ObjectDamage
 from igny8_backup.formats.documents.run_record import RunRecord
@@ -98,6 +99,7 @@ def read_history(context: BackupContext, runs: Iterable[RunRecord] = ()) -> Hist
     )
     unread |= unlisted
     seen = read_seen(context)
+    release_free_memory()  # that of the documents
     annotations, hidden = with_seen_spots(seen, annotations, entries)
     standings = judge(
         manifests,
