@@ -89,8 +89,8 @@ def restore_line(journal: Journal, journals: Sequence[Journal]) -> str:
         left = [swap.staging for swap in journal.databases]
         left += [f"the new files in {tree.root}" for tree in journal.trees]
         return (
-            f"{what} was interrupted before it changed anything live. The next restore_all or undo_restore"
-            f" removes what it left: {'; '.join(left)}."
+            f"{what} is running or was interrupted. It has changed nothing live. Once it has ended, the next"
+            f" restore_all or undo_restore removes what it left: {'; '.join(left)}."
         )
     if journal.phase == READY:
         return (

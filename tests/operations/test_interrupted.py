@@ -175,7 +175,7 @@ def test_restore_stopped_before_swap_changes_nothing(saved: Saved, number: signa
         [*saved.restore, "--only", "db"],
         ["undo_restore", "--discard", "--noinput"],
     )
-    assert "UNFINISHED" in listed.ended(0).stdout and "before it changed anything live" in listed.stdout
+    assert "UNFINISHED" in listed.ended(0).stdout and "It has changed nothing live" in listed.stdout
     assert f"removes what it left: {side}; the new files in {project.sites};" in listed.stdout
     assert "An earlier restore" in planned.ended(0).stdout
     assert "A restore is unfinished" in refused.ended(2).stderr
