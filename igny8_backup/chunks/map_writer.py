@@ -160,8 +160,9 @@ def _write(file: IO[bytes], header: MapHeader, groups: Iterable[list[bytes]]) ->
         checksum.update(data)
         file.write(data)
 
-    document = records.to_json(header)
+    document = records.to_line(header)
     put(MAGIC + LENGTH.pack(len(document)) + document)
+    del document  # megabytes for a large database
     counts = array("I", bytes(4 * (STARTS + 1)))
     for entries in groups:
         for second, count in Counter(map(itemgetter(1), entries)).items():

@@ -94,7 +94,7 @@ class Index:
 
 def to_blocks(index: Index) -> Blocks:
     """Yield the bytes of ``index`` as they are stored, but not compressed yet."""
-    lines = [_header_line(index.header)]
+    lines = [records.to_line(index.header) + b"\n"]
     size = 0
     for pack, offset, length in index.runs:
         lines.append(b"[%d,%d,%d]\n" % (pack, offset, length))
@@ -143,11 +143,6 @@ def read_index(blocks: Blocks, key: str, sizes: Mapping[str, int]) -> Index:
             f" {header.runs} of {header.bytes}."
         )
     return Index(header, runs)
-
-
-def _header_line(header: IndexHeader) -> bytes:
-    document = records.to_json(header)
-    return b"".join(line.strip() for line in document.splitlines()) + b"\n"
 
 
 def _limit(pack: str, sizes: Mapping[str, int], name: str) -> int:

@@ -72,6 +72,13 @@ def test_from_json_returns_what_to_json_wrote(record: Outer) -> None:
     assert records.to_json(read(data)) == data
 
 
+@given(outers)
+def test_from_json_returns_what_to_line_wrote(record: Outer) -> None:
+    line = records.to_line(record)
+    assert b"\n" not in line and len(line) < len(records.to_json(record))
+    assert read(line) == read(records.to_json(record))
+
+
 def test_to_json_is_sorted_and_ends_with_a_newline() -> None:
     data = records.to_json(Outer(schema=1, when=WHEN, flag=False, inner=Inner(name="ü")))
     assert data.startswith(b'{\n  "flag": false,\n  "inner": {\n    "name": "\xc3\xbc"')
