@@ -69,6 +69,8 @@ def choose_kind(
         return Choice(FULL, why_full, again=bool(tries) and not why_full)
     if is_ahead(last.full_started, now) or is_ahead(last.started, now):
         return Choice(FULL, "an earlier dump is dated in the future")
+    if forced == DIFFERENTIAL:
+        return Choice(DIFFERENTIAL)
     period = min(max(now - last.started, timedelta()), LONGEST_PERIOD, full_every)
     age = now - last.full_started
     by_age = age > full_every - period / 2
@@ -81,7 +83,7 @@ def choose_kind(
     due = by_age or failed > 0
     if due and (failed < FULL_TRIES or age > 2 * full_every):
         return Choice(FULL, due=True, again=bool(tries))
-    if forced == DIFFERENTIAL or _day(last.started) != _day(now):
+    if _day(last.started) != _day(now):
         return Choice(DIFFERENTIAL, due=due)
     return Choice(INCREMENTAL, due=due)
 

@@ -74,6 +74,9 @@ def test_user_can_force_a_kind() -> None:
     assert choose_kind(NOON, last(HOUR, HOUR), forced=FULL, full_every=WEEK).kind == FULL
     assert choose_kind(NOON, last(HOUR, HOUR), forced=DIFFERENTIAL, full_every=WEEK).kind == DIFFERENTIAL
     assert choose_kind(NOON, None, forced=DIFFERENTIAL, full_every=WEEK).kind == FULL
+    due = last(HOUR, 8 * DAY)
+    assert choose_kind(NOON, due, full_every=WEEK).kind == FULL
+    assert choose_kind(NOON, due, forced=DIFFERENTIAL, full_every=WEEK) == Choice(DIFFERENTIAL)
 
 
 def test_obstacle_makes_the_dump_full_and_is_said() -> None:
