@@ -30,7 +30,7 @@ def subclasses(kind: type[BackupError]) -> set[type[BackupError]]:
 def test_docstring_lists_every_error_with_its_exit_status() -> None:
     listed = dict(re.findall(r"^[ |`-]+(\w+Error) +(\d)", errors.__doc__ or "", re.MULTILINE))
     assert ConfigurationError in subclasses(BackupError)
-    # Internal to the store, and to a fleet restore.
+    # Internal to the store, to a fleet restore, and to the search for lost rows.
     internal = {
         "_WithdrawnError",
         "MissingObjectError",
@@ -38,6 +38,7 @@ def test_docstring_lists_every_error_with_its_exit_status() -> None:
         "ObjectExistsError",
         "LockedObjectError",
         "NoRangesError",
+        "LostContentsError",
     }
     found = {kind.__name__: str(kind.exit_status) for kind in subclasses(BackupError)}
     assert {name: status for name, status in found.items() if name not in internal} == listed

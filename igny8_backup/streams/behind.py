@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from igny8_backup.streams.interrupts import delay_interrupts
+from igny8_backup.streams.interrupts import submit
 
 
 class Behind:
@@ -30,8 +30,7 @@ class Behind:
         """
         if len(self._running) == self._threads:
             self._running.popleft().result()
-        with delay_interrupts():  # an exception inside submit() could leave a lock that nobody releases
-            self._running.append(self._pool.submit(function))
+        self._running.append(submit(self._pool, function))
 
     def __enter__(self) -> Self:
         return self

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -55,6 +58,18 @@ def delay_interrupts() -> Iterator[None]:
     finally:
         for first in arrived[:1]:
             signal.raise_signal(first)
+
+
+def submit(
+    pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> Future[T]:
+    """Call ``pool.submit``, and delay signals until it has returned.
+
+    An exception inside it could leave a lock that nobody releases, or a thread for which the pool does not
+    wait at its end.
+    """
+    with delay_interrupts():
+        return pool.submit(function, *args, **kwargs)
 
 
 def _restore(handlers: list[tuple[signal.Signals, Any]]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from igny8_backup.streams.child import Child
-from igny8_backup.streams.interrupts import delay_interrupts
+from igny8_backup.streams.interrupts import delay_interrupts, submit
 
 
 class Stopped(KeyboardInterrupt):
@@ -101,3 +104,24 @@ def test_child_start_interrupted_stops_the_child(number: signal.Signals) -> None
     (pid,) = started
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)  # stopped and reaped
+
+
+def test_pool_waits_for_a_thread_whose_start_was_interrupted(number: signal.Signals) -> None:
+    def at_signal(frame: FrameType, event: str, arg: object) -> None:
+        where = frame.f_code.co_filename, frame.f_code.co_name
+        if event == "return" and where == (threading.__file__, "start") and not sent:
+            sent.append(True)
+            signal.raise_signal(number)
+
+    def work() -> None:
+        time.sleep(0.2)
+        done.append(True)
+
+    sent, done = list[bool](), list[bool]()
+    with pytest.raises(Stopped), ThreadPoolExecutor(1) as pool:
+        sys.setprofile(at_signal)
+        try:
+            submit(pool, work)
+        finally:
+            sys.setprofile(None)
+    assert sent and done

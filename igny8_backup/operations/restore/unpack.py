@@ -15,6 +15,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import restore_account
+from igny8_backup.streams.interrupts import submit
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.extract.handover import Handover, handed_over
 from igny8_backup.trees.extract.partition import read_records
@@ -122,7 +123,7 @@ def extract_packs(
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
-            futures = [pool.submit(extract, process) for process in workers.processes]
+            futures = [submit(pool, extract, process) for process in workers.processes]
             wait(futures)
         except BaseException:
             stopped.set()

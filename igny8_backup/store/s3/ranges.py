@@ -16,6 +16,7 @@ from typing import Any
 
 from igny8_backup.errors import StorageError
 from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams.interrupts import submit
 
 MIB = 1 << 20
 RANGE = 8 * MIB
@@ -91,7 +92,9 @@ class Ranges:
         start = next(self._wanted, None)
         if start is not None:
             end = min(start + RANGE, self._end)
-            self._running.append(self._pool.submit(self._repeat, lambda: self._fetch(start, end), self._stop))
+            self._running.append(
+                submit(self._pool, self._repeat, lambda: self._fetch(start, end), self._stop)
+            )
 
     def _fetch(self, start: int, end: int) -> list[bytes]:
         found: list[bytes] = []

@@ -29,6 +29,7 @@ from igny8_backup.store.s3.arrived import has_content, has_parts, length_of, put
 from igny8_backup.store.s3.requests.bucket import Bucket, Parameters
 from igny8_backup.store.s3.versions import remove_written
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.interrupts import submit
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool, _stopping(bucket):
             # Begin in a thread, because signals interrupt only the main thread: an interrupt between the
             # request and its answer would leave an upload with an unknown id.
-            pool.submit(lambda: upload_ids.append(bucket.begin(key))).result()
+            submit(pool, lambda: upload_ids.append(bucket.begin(key))).result()
             (upload_id,) = upload_ids
             sent, done = _send(bucket, key, upload_id, parts, pool)
         with _nothing_left(bucket, key):
@@ -164,7 +165,7 @@ def _send(
         if len(running) == WORKERS:
             done.append(running.popleft().result())
         sent += length_of(part)
-        running.append(pool.submit(bucket.send_part, key, upload_id, number, part))
+        running.append(submit(pool, bucket.send_part, key, upload_id, number, part))
     done.extend(future.result() for future in running)
     return sent, done
 

@@ -19,6 +19,7 @@ from threading import Event
 from typing import NamedTuple, Self, TypeAlias
 
 from igny8_backup.errors import FilesError, ToolError
+from igny8_backup.streams.interrupts import submit
 from igny8_backup.trees.index.lines import FileLines
 from igny8_backup.trees.model.entries import Identities, Row
 from igny8_backup.trees.model.xattrs import Xattrs
@@ -113,7 +114,7 @@ class Hashers:
         """
         if len(self._workers) < self.limit and self._idle.empty():
             self._start()
-        return self._threads.submit(self._ask, batch)
+        return submit(self._threads, self._ask, batch)
 
     def wait(self, answer: Future[list[Compared]], on_progress: Callable[[], object]) -> list[Compared]:
         """Wait for the result of :meth:`submit`, and return it.

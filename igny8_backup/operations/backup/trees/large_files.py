@@ -32,6 +32,7 @@ from igny8_backup.operations.context import BackupContext
 from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.operations.transfer.upload import index_codec
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.interrupts import submit
 
 SHARE_OF_WINDOW = 4
 """The writer has this part of the memory for a window, because ordinary packs are stored at the same time."""
@@ -110,7 +111,7 @@ class LargeFiles:
         """Add the next block of a tar. The first block begins a tar."""
         if self._writing is None:
             self._ended = False
-            self._writing = self._pool.submit(self._write)
+            self._writing = submit(self._pool, self._write)
         if self._failed.is_set():
             self.end_tar()
         with self._waiting():
