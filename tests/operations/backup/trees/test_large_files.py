@@ -176,7 +176,7 @@ def test_map_that_cannot_be_used_costs_bytes_only(site: Site, tmp_path: Path, ha
     elif harm == "damaged":
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     else:
-        data = path.read_bytes()[:-32].replace(b'"alias": "sites"', b'"alias": "other"')
+        data = path.read_bytes()[:-32].replace(b'"alias":"sites"', b'"alias":"other"')
         assert b'"other"' in data
         path.write_bytes(data + hashlib.blake2b(data, digest_size=32).digest())
     site.append()
