@@ -52,9 +52,14 @@ def damage_oldest_chunks(project: Project) -> None:
     pack.write_bytes(data)
 
 
+def next_second() -> None:
+    """Wait, because two backups of one second would be in no order."""
+    time.sleep(1 - time.time() % 1)
+
+
 def added(project: Project, settings: Mapping[str, Any]) -> int:
     """Back up the tree; return how many bytes of packs were stored."""
-    time.sleep(1 - time.time() % 1)  # the maps of two backups of one second would be in no order
+    next_second()
     (made,) = run_many(project, Command(["backup_sites", "uploads", "--json"], settings))
     manifest = made.ended(0).json["manifest"]
     packs = manifest["trees"][0]["packs"]
@@ -86,6 +91,7 @@ def commands_shown_in(block: str) -> tuple[list[str], str]:
 
 def assert_printed(project: Project, argv: list[str], shown: str) -> None:
     """Run the command; fail the test unless it prints what the page shows."""
+    next_second()
     (done,) = run_many(project, Command(argv, SETTINGS))
     printed = as_on_the_page(done.ended(0).output, project)
     assert skeleton(printed) == skeleton(shown), printed
