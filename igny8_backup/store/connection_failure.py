@@ -46,7 +46,7 @@ def _in_words(error: BaseException, server: str) -> str:
 
 
 def _server(errors: Iterable[BaseException]) -> str:
-    """Return the host and port to which the connection was, as far as urllib3 or requests tells them."""
+    """Return the host and port of the failed connection; empty if urllib3 and requests do not record them."""
     for error in errors:
         for name in ("conn", "pool"):  # looked up in the instance, because a property of urllib3 warns
             connection = vars(error).get(name)

@@ -37,4 +37,4 @@ def as_argument(text: str, encoding: str) -> str:
 
     ``pg_dump`` compares the names in its arguments with those of tables, which it reads in that encoding.
     """
-    return os.fsdecode(text.encode(python_codec(encoding)))
+    return os.fsdecode(text.encode(python_codec(encoding), "surrogateescape"))

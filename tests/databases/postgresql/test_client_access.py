@@ -15,6 +15,7 @@ from psycopg import sql
 
 from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.connections.connection import Connection
+from igny8_backup.databases.postgresql.encodings import as_argument
 from igny8_backup.errors import DatabaseError, FilesError, ToolError
 from igny8_backup.streams.process import run_process
 from tests.databases.fakes import fake, link
@@ -175,3 +176,9 @@ def test_running_pg_dump_shows_no_secret(
     for text in texts:
         assert stage.server.password.encode() not in text
     assert "status 7" in str(caught.value)
+
+
+def test_argument_keeps_bytes_that_are_no_text_of_the_encoding() -> None:
+    """In a database of the encoding SQL_ASCII, a name can be any bytes."""
+    name = b"caf\xe9"
+    assert os.fsencode(as_argument(name.decode("utf-8", "surrogateescape"), "SQL_ASCII")) == name

@@ -20,13 +20,13 @@ MOST_TABLES = 200
 """At most this many tables are placed: their names are arguments of ``pg_dump``."""
 
 ARCHIVES_EACH = 2
-"""A dump has so many archives for each one that is read at the same time.
+"""The number of archives of a dump for each one that is read at the same time.
 
 The largest table is often alone in its archive. While it is dumped or restored, the other archives follow one
 another beside it."""
 
 LEFT_FREE = 3
-"""An archive that waits until it is read needs a session. So many sessions are left to others even so."""
+"""The number of sessions that must stay free for others if archives are to wait until they are read."""
 
 # The ordinary tables with rows, partitions among them. Tables of extensions stay in the main archive, because
 # pg_dump may dump only some of their rows (pg_extension_config_dump). A role cannot lock a table that it may
