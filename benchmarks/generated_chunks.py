@@ -12,7 +12,8 @@ from benchmarks.texts import generator
 from igny8_backup.chunks import cutter
 from igny8_backup.chunks.chunk_map import SCHEMA, MapHeader, MapPack, open_map
 from igny8_backup.chunks.cutter import Cutter
-from igny8_backup.chunks.locations import KEY_BYTES, PACK_BYTES, Location, chunk_digest
+from igny8_backup.chunks.digests import KEY_BYTES, DigestKey
+from igny8_backup.chunks.locations import PACK_BYTES, Location
 from igny8_backup.chunks.map_writer import MapWriter
 from igny8_backup.chunks.runs import Index, to_blocks
 from igny8_backup.chunks.writer import ArchiveWriter
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _STAMPED_EVERY = 4096
 _CHANGED_EVERY = 256  # blocks
 _STAMP = struct.Struct("<Q")
-_KEY, _SEED = bytes(KEY_BYTES), 7
+_KEY, _SEED = DigestKey(bytes(KEY_BYTES)), 7
 _YESTERDAY, _TODAY = "20261122T021500Z-7f3a9c", "20261123T021500Z-7f3a9c"
 
 
@@ -53,7 +54,7 @@ def store_after_a_day(context: BackupContext, folder: Path, amount: int) -> Inde
             _KEY,
             find=chunk_map.lookup,
             new_name=lambda: keys.pack_name(_TODAY, next(new)),
-            store=lambda name, blocks: context.upload(_pack_key(context, name)).send(blocks),
+            store=lambda name, content: context.upload(_pack_key(context, name)).send_at_once(content),
             record=record,
             behind=1,
         ).write(numbered(amount, day=1))
@@ -78,7 +79,7 @@ def _map_of_yesterday(context: BackupContext, path: Path, average: int, amount: 
         for chunk in Cutter(cutter.identity(average), _SEED).cut(numbered(amount, day=0)):
             if offset + len(chunk) > PACK_BYTES:
                 number, offset = number + 1, 0
-            writer.add(chunk_digest(chunk, _KEY), number, offset, len(chunk))
+            writer.add(_KEY.digest(chunk), number, offset, len(chunk))
             offset += len(chunk)
         names = (keys.pack_name(_YESTERDAY, 1 + one) for one in range(number + 1))
         writer.write(path, _header(context, average, names))
@@ -93,7 +94,7 @@ def _header(context: BackupContext, average: int, names: Iterable[str]) -> MapHe
         alias="default",
         recipients=tuple(context.codec.recipients),
         cutter=cutter.identity(average),
-        key=_KEY.hex(),
+        key=_KEY.text,
         seed=_SEED,
         backup_id=_YESTERDAY,
         started=keys.id_time(_YESTERDAY),

@@ -15,14 +15,14 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from igny8_backup.chunks.cutter import SEED_LIMIT, CutterIdentity
-from igny8_backup.chunks.locations import DIGEST_BYTES, KEY_BYTES, PACK_BYTES, Location
+from igny8_backup.chunks.digests import DIGEST_BYTES, is_key
+from igny8_backup.chunks.locations import PACK_BYTES, Location
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.objects import ListReference, StoredObject
@@ -84,13 +84,13 @@ class MapPack:
 class MapHeader:
     """The header of a map. A map is used only for the same storage, database, recipients and cutter.
 
-    ``storage`` is the identity of the storage, and ``prefix`` its folder. ``key`` (hexadecimal) and ``seed``
-    are secrets of this host: the key of the digests, and the seed of the cutter. ``backup_id`` is the id of
-    the backup with the last dump in the map, and ``started`` is when that dump began. ``full_id`` is the id
-    of the backup with the full dump on which that dump is based. ``lists`` refers to the lists in storage
-    that describe the packs. Each reference has the digest of the list at the time when this host wrote or
-    checked the list. ``placement`` has the tables whose rows the full dump had in data archives: for each of
-    these archives, the ``schema.table`` names.
+    ``storage`` is the identity of the storage, and ``prefix`` its folder. ``key`` (``DigestKey.text``) and
+    ``seed`` are secrets of this host: the key of the digests, and the seed of the cutter. ``backup_id`` is
+    the id of the backup with the last dump in the map, and ``started`` is when that dump began. ``full_id``
+    is the id of the backup with the full dump on which that dump is based. ``lists`` refers to the lists in
+    storage that describe the packs. Each reference has the digest of the list at the time when this host
+    wrote or checked the list. ``placement`` has the tables whose rows the full dump had in data archives:
+    for each of these archives, the ``schema.table`` names.
     """
 
     schema: int
@@ -203,13 +203,6 @@ def _checked(data: mmap.mmap, path: Path) -> ChunkMap:
     if not (is_key(header.key) and 0 <= header.seed < SEED_LIMIT):
         raise _damaged(path, "its key or seed is malformed")
     return ChunkMap(data, header, start + length)
-
-
-def is_key(text: str) -> bool:
-    """Return whether ``text`` is a secret key for the digests of chunks, written in hexadecimal digits."""
-    with suppress(ValueError):
-        return len(bytes.fromhex(text)) == KEY_BYTES
-    return False
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:

@@ -25,7 +25,7 @@ from igny8_backup.chunks.chunk_map import (
     STARTS,
     MapHeader,
 )
-from igny8_backup.chunks.locations import DIGEST_BYTES
+from igny8_backup.chunks.digests import DIGEST_BYTES
 from igny8_backup.common.filesystem import sync, sync_folder
 from igny8_backup.formats import records
 

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from igny8_backup.chunks.chunk_map import PLACE, is_key
+from igny8_backup.chunks.chunk_map import PLACE
 from igny8_backup.chunks.cutter import SEED_LIMIT, CutterIdentity
-from igny8_backup.chunks.locations import DIGEST_BYTES
+from igny8_backup.chunks.digests import DIGEST_BYTES, is_key
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import records
 from igny8_backup.formats.lists import ListedObject
@@ -37,8 +37,8 @@ _ENTRY_BYTES = DIGEST_BYTES + _RANGE.size
 class TryHeader:
     """The header of a log. A log is used only for the same storage, database, recipients and cutter.
 
-    ``key`` (hexadecimal) and ``seed`` are the secrets of this host, as in a map. ``full``: the attempt was to
-    store a full dump. ``started`` is when the first attempt began.
+    ``key`` (``DigestKey.text``) and ``seed`` are the secrets of this host, as in a map. ``full``: the
+    attempt was to store a full dump. ``started`` is when the first attempt began.
     """
 
     schema: int

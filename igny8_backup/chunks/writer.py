@@ -6,15 +6,16 @@ Entry point: :class:`ArchiveWriter`.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from mmap import mmap
 
 from igny8_backup.chunks.cutter import Cutter
-from igny8_backup.chunks.locations import PACK_BYTES, Location, chunk_digest
+from igny8_backup.chunks.digests import DigestKey
+from igny8_backup.chunks.locations import PACK_BYTES, Location
 from igny8_backup.chunks.runs import RUNS_LIMIT, SCHEMA, Index, IndexHeader, Runs
-from igny8_backup.streams import BLOCK, Blocks
+from igny8_backup.streams import Blocks
 from igny8_backup.streams.behind import Behind
 from igny8_backup.streams.observe import Digest
 
@@ -34,28 +35,28 @@ Find = Callable[[Sequence[bytes]], list[Location | None]]
 class ArchiveWriter:
     """Writes one archive. Call :meth:`write` once.
 
-    ``key`` is the secret key of the digests of chunks. ``find`` says where storage has chunks. ``new_name``
-    returns the name of a new pack. ``store`` stores a new pack under its name. ``record`` is called with the
-    digest and the location of each chunk, in order. ``writers`` archives are written at the same time: the
-    memory for a window is divided among them, and so is the number of packs in a window. ``behind`` is how
-    many packs are stored at the same time, by threads, while the next pack is filled; with 0, ``store`` is
-    called in the thread of the caller.
+    ``key`` makes the digests of chunks. ``find`` says where storage has chunks. ``new_name`` returns the
+    name of a new pack. ``store`` stores the contents of a new pack under its name. ``record`` is called with
+    the digest and the location of each chunk, in order. ``writers`` archives are written at the same time:
+    the memory for a window is divided among them, and so is the number of packs in a window. ``behind`` is
+    how many packs are stored at the same time, by threads, while the next pack is filled; with 0, ``store``
+    is called in the thread of the caller.
     """
 
     def __init__(
         self,
         cutter: Cutter,
-        key: bytes,
+        key: DigestKey,
         *,
         find: Find,
         new_name: Callable[[], str],
-        store: Callable[[str, Blocks], object],
+        store: Callable[[str, memoryview], object],
         record: Callable[[bytes, Location], object],
         writers: int = 1,
         behind: int = 0,
     ) -> None:
         self._cutter = cutter
-        self._key = key
+        self._digest = key.digest
         self._find = find
         self._new_name = new_name
         self._store = store
@@ -100,7 +101,7 @@ class ArchiveWriter:
         return Index(header, self._runs)
 
     def _write_window(self, window: list[memoryview]) -> None:
-        digests = [chunk_digest(chunk, self._key) for chunk in window]
+        digests = list(map(self._digest, window))
         known: list[Location | None] = [None] * len(window)
         if len(self._runs) < _OLD_RUNS:
             known = _within_limit(_of_same_length(self._find(digests), window), self._old_packs)
@@ -122,18 +123,13 @@ class ArchiveWriter:
 
     def _end_pack(self) -> None:
         if self._used:
-            store = partial(self._store, self._name, _blocks(self._packs[0][: self._used]))
+            store = partial(self._store, self._name, self._packs[0][: self._used])
             self._used = 0
             if self._behind:
                 self._behind.call(store)
                 self._packs.rotate(-1)
             else:
                 store()
-
-
-def _blocks(pack: memoryview) -> Generator[bytes, None, None]:
-    for start in range(0, len(pack), BLOCK):
-        yield bytes(pack[start : start + BLOCK])
 
 
 def _of_same_length(found: list[Location | None], window: list[memoryview]) -> list[Location | None]:

@@ -46,37 +46,36 @@ class BlockDigests:
     """
 
     def __init__(self, block_bytes: int) -> None:
-        self._block_bytes = block_bytes
-        self._whole = Digest()
-        self._block = Digest()
-        self._digests = bytearray()
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """The number of bytes that :meth:`watch` has yielded so far."""
-        return self._whole.size
+        self._block_bytes = block_bytes
+        # Until the first block ends, its hash is that of the stream. So most packs are hashed only once.
+        self._whole = self._block = hashlib.sha256()
+        self._digests = bytearray()
 
     @property
     def sha256(self) -> str:
         """The SHA-256 of the stream so far, in lower-case hexadecimal."""
-        return self._whole.sha256
+        return self._whole.hexdigest()
 
     @property
     def blocks(self) -> bytes:
         """The digests of the blocks, one after the other, 32 bytes each."""
-        rest = bytes.fromhex(self._block.sha256) if self._block.size else b""
+        rest = self._block.digest() if self.size % self._block_bytes else b""
         return bytes(self._digests) + rest
 
     def watch(self, blocks: Blocks) -> Blocks:
         """Yield the blocks of a stream unchanged, and add their bytes to the digests."""
         with contextlib.closing(blocks):
             for block in blocks:
-                self._whole.add(block)
-                for piece, complete in _pieces(block, self._block.size, self._block_bytes):
-                    self._block.add(piece)
+                for piece, complete in _pieces(block, self.size % self._block_bytes, self._block_bytes):
+                    self._block.update(piece)
+                    if self._whole is not self._block:
+                        self._whole.update(piece)
                     if complete:
-                        self._digests += bytes.fromhex(self._block.sha256)
-                        self._block = Digest()
+                        self._digests += self._block.digest()
+                        self._block = hashlib.sha256()
+                self.size += len(block)
                 yield block
 
 

@@ -39,7 +39,16 @@ class Codec:
 
     def encode(self, blocks: Views) -> Blocks:
         """Return the stream to store: ``blocks``, compressed and encrypted."""
-        compressed = zstd.compress(blocks, level=self.level, workers=self.workers)
+        return self._encrypt(zstd.compress(blocks, level=self.level, workers=self.workers))
+
+    def encode_at_once(self, content: bytes | memoryview) -> Blocks:
+        """Return the stream to store: ``content``, compressed by the consumer's thread, and encrypted.
+
+        ``content`` must not change until the first block is yielded.
+        """
+        return self._encrypt(zstd.compress_at_once(content, level=self.level))
+
+    def _encrypt(self, compressed: Blocks) -> Blocks:
         return age.encrypt(compressed, self.recipients) if self.recipients else compressed
 
 

@@ -33,9 +33,14 @@ PIECE = 512 << 10
 """Largest number of bytes that are decompressed at a time. With fewer bytes, the thread waits more often for
 the GIL, which decryption holds for a millisecond or two. More bytes would only take more memory."""
 
-_WIDER: dict[int, int] = {zstd.CompressionParameter.hash_log: 17}
-"""Options that are added at level 2: a hash table of twice the size finds more repetitions in similar pages
-of a web site."""
+_ADJUSTED: dict[int, dict[int, int]] = {
+    2: {zstd.CompressionParameter.hash_log: 17},
+    3: {zstd.CompressionParameter.min_match: 6},
+}
+"""Options that are added at a level. Level 2, which is for files: a hash table of twice the size finds more
+repetitions in similar pages of a web site. Level 3, which is for dumps: it does not look for repetitions of 5
+bytes. In uuids, digests and numbers, these are chance, and make the result larger and take a quarter of the
+time. Text becomes at most 1.5 % larger."""
 
 
 def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAULT_WORKERS) -> Blocks:
@@ -48,9 +53,7 @@ def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAUL
     with contextlib.closing(blocks):
         compressor = zstd.ZstdCompressor(
             options={
-                parameter.compression_level: level,
-                **(_WIDER if level == 2 else {}),
-                parameter.checksum_flag: 1,
+                **_options(level),
                 # A libzstd that was built without threads allows 0 only.
                 parameter.nb_workers: min(workers, parameter.nb_workers.bounds()[1]),
                 parameter.job_size: min(JOB if level > 2 else JOB // 2, parameter.job_size.bounds()[1]),
@@ -60,6 +63,22 @@ def compress(blocks: Views, *, level: int = DEFAULT_LEVEL, workers: int = DEFAUL
         pieces = (compressor.compress(block) for block in blocks)
         last = (compressor.flush(end) for end in (compressor.FLUSH_FRAME,))
         yield from _in_blocks(itertools.chain(pieces, last))
+
+
+def compress_at_once(content: bytes | memoryview, *, level: int = DEFAULT_LEVEL) -> Blocks:
+    """Compress ``content`` into one frame with a checksum, in the thread of the consumer.
+
+    That takes a tenth less time than :func:`compress`, because libzstd copies nothing, and memory only for
+    the result. ``content`` must not change until the first block is yielded.
+    """
+    compressor = zstd.ZstdCompressor(options=_options(level))
+    yield from _in_blocks([compressor.compress(content, compressor.FLUSH_FRAME)])
+
+
+def _options(level: int) -> dict[int, int]:
+    parameter = zstd.CompressionParameter
+    adjusted = _ADJUSTED.get(level, {})
+    return {parameter.compression_level: level, **adjusted, parameter.checksum_flag: 1}
 
 
 def decompress(blocks: Blocks) -> Blocks:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from igny8_backup.chunks import cutter
+from igny8_backup.chunks.digests import SHA256, DigestKey
 from igny8_backup.chunks.locations import Location
 from igny8_backup.chunks.reader import read_archive
 from igny8_backup.chunks.runs import Index
 from igny8_backup.chunks.writer import ArchiveWriter
 from igny8_backup.streams import Blocks
 
-KEY = bytes(range(32))
+KEY = DigestKey(bytes(range(32)), SHA256)
 SEED = 123_456_789
 
 
@@ -61,10 +62,10 @@ class Packs:
         def find(digests: Sequence[bytes]) -> list[Location | None]:
             return [self.known.get(digest) if refer else None for digest in digests]
 
-        def store(key: str, blocks: Blocks) -> None:
+        def store(key: str, content: memoryview) -> None:
             assert key not in self.stored
             self.slow()
-            self.stored[key] = b"".join(blocks)
+            self.stored[key] = bytes(content)
 
         writer = ArchiveWriter(
             cutter.Cutter(cutter.identity(), SEED),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 from threading import Lock
 
@@ -84,8 +83,6 @@ class Attempt:
     def write(self, dump: DumpStreams) -> tuple[list[Index], tuple[StoredObject, ...]]:
         """Store the new packs of all archives; return the index of each, and all packs that they need."""
         archives = dump.archives
-        # Several packs are compressed beside one another. Threads of each compressor would need more memory.
-        self._codec = replace(self._codec, workers=0)
         if self.plan.placement is None:
             self.placement = dump.placement
         try:
@@ -158,7 +155,7 @@ class Attempt:
             alias=self._alias,
             recipients=tuple(context.codec.recipients),
             cutter=cutter.identity(plan.average),
-            key=plan.key.hex(),
+            key=plan.key.text,
             seed=plan.seed,
             backup_id=self._id,
             started=part.started,
@@ -191,7 +188,7 @@ class Attempt:
             alias=self._alias,
             recipients=tuple(context.codec.recipients),
             cutter=cutter.identity(plan.average),
-            key=plan.key.hex(),
+            key=plan.key.text,
             seed=plan.seed,
             full=plan.kind == FULL,
             started=context.clock(),
@@ -214,9 +211,9 @@ class Attempt:
                 place = PLACE.pack(number, location.offset, location.length)
                 self._unlogged[location.pack].append(digest + place)
 
-    def _store(self, context: BackupContext, name: str, contents: Blocks) -> None:
+    def _store(self, context: BackupContext, name: str, contents: memoryview) -> None:
         key = chunk_pack_key(context.config.host, self._alias, name, context.codec.suffix)
-        pack = context.upload(key, codec=self._codec).send(contents)
+        pack = context.upload(key, codec=self._codec).send_at_once(contents)
         listed = ListedObject(
             key=key,
             stored_bytes=pack.stored_bytes,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from igny8_backup.chunks import cutter, full_tries
 from igny8_backup.chunks.chunk_map import ChunkMap, open_map
+from igny8_backup.chunks.digests import DigestKey
 from igny8_backup.chunks.kinds import Choice, LastDump, choose_kind
-from igny8_backup.chunks.locations import KEY_BYTES
 from igny8_backup.chunks.try_log import TriedDump, read_log
 from igny8_backup.databases.dump_streams import Placement
 from igny8_backup.errors import FilesError, IntegrityError
@@ -50,7 +50,7 @@ class DumpPlan:
     due: bool
     again: bool
     average: int
-    key: bytes = field(repr=False)
+    key: DigestKey
     seed: int = field(repr=False)
     full_id: str
     full_started: datetime
@@ -154,9 +154,9 @@ def _plan_full(
     ``tried`` is what an attempt that ended early has left; the plan then has the secrets (key and seed) of
     that attempt, otherwise new ones.
     """
-    key, seed = secrets.token_bytes(KEY_BYTES), 1 + secrets.randbelow(cutter.SEED_LIMIT - 1)
+    key, seed = DigestKey.new(), 1 + secrets.randbelow(cutter.SEED_LIMIT - 1)
     if tried:
-        key, seed = bytes.fromhex(tried[0].header.key), tried[0].header.seed
+        key, seed = DigestKey.parse(tried[0].header.key), tried[0].header.seed
     return DumpPlan(
         kind=FULL,
         reason=choice.reason,
@@ -185,7 +185,7 @@ def _plan_based_on(
         due=choice.due,
         again=choice.again,
         average=average,
-        key=bytes.fromhex(base.header.key),
+        key=DigestKey.parse(base.header.key),
         seed=base.header.seed,
         full_id=last.full_id,
         full_started=last.full_started,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from queue import Queue
 from threading import Event
 from typing import Self
@@ -82,8 +81,7 @@ class LargeFiles:
         self._tree = tree
         self._id = backup_id
         self._waiting_for = waiting_for
-        # The compressor of the ordinary packs runs at the same time. More threads would need more memory.
-        self._codec = replace(context.files_codec, workers=0)
+        self._codec = context.files_codec
         self._map = LargeMap(context, tree, backup_id, parent)
         self._new: dict[str, StoredObject] = {}
         self._indexes: dict[str, Index] = {}
@@ -183,8 +181,8 @@ class LargeFiles:
     def _new_name(self) -> str:
         return large_chunks_name(self._id, len(self._new) + 1)
 
-    def _store(self, name: str, contents: Blocks) -> None:
+    def _store(self, name: str, contents: memoryview) -> None:
         if self._stopped.is_set():
             raise _Stopped
         key = large_chunks_key(self._context.config.host, self._tree, name, self._codec.suffix)
-        self._new[name] = self._of_thread.upload(key, codec=self._codec).send(contents)
+        self._new[name] = self._of_thread.upload(key, codec=self._codec).send_at_once(contents)

@@ -11,7 +11,8 @@ from typing import Self
 
 from igny8_backup.chunks import cutter
 from igny8_backup.chunks.chunk_map import SCHEMA, ChunkMap, MapHeader, MapPack, open_map
-from igny8_backup.chunks.locations import KEY_BYTES, Location
+from igny8_backup.chunks.digests import DigestKey
+from igny8_backup.chunks.locations import Location
 from igny8_backup.chunks.map_writer import MapWriter, renumbered
 from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
@@ -36,7 +37,7 @@ class LargeMap:
     be written.
     """
 
-    key: bytes
+    key: DigestKey
     seed: int
     cutter: cutter.CutterIdentity
 
@@ -60,9 +61,9 @@ class LargeMap:
         if self._earlier:
             self._stack.enter_context(self._earlier)
             header = self._earlier.header
-            self.key, self.seed, average = bytes.fromhex(header.key), header.seed, header.cutter.average
+            self.key, self.seed, average = DigestKey.parse(header.key), header.seed, header.cutter.average
         else:
-            self.key, average = secrets.token_bytes(KEY_BYTES), AVERAGE
+            self.key, average = DigestKey.new(), AVERAGE
             self.seed = 1 + secrets.randbelow(cutter.SEED_LIMIT - 1)
         self.cutter = cutter.identity(max(AVERAGE, cutter.suitable_average(self._size, average)))
         if self._earlier and self._earlier.header.cutter != self.cutter:
@@ -112,7 +113,7 @@ class LargeMap:
             alias=self._tree,
             recipients=tuple(context.codec.recipients),
             cutter=self.cutter,
-            key=self.key.hex(),
+            key=self.key.text,
             seed=self.seed,
             backup_id=self._id,
             started=keys.id_time(self._id),
