@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from igny8_backup.errors import IntegrityError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.pipeline import from_bytes
-from igny8_backup.streams.zstd import JOB, compress, decompress
+from igny8_backup.streams.zstd import JOB, compress, compress_at_once, decompress
 from tests.streams.conftest import Program, Source
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ZSTD_BLOCK = 128 << 10
 SIZES = sorted(
@@ -45,6 +50,25 @@ def test_compress_then_decompress_returns_the_content(size: int, kind: str, work
     unpacked = list(decompress(iter_of(packed)))
     assert all(0 < len(block) <= BLOCK for block in unpacked)
     assert b"".join(unpacked) == content
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 19])
+@pytest.mark.parametrize("kind", ["random", "text"])
+@pytest.mark.parametrize("size", SIZES)
+def test_compress_at_once_is_undone_by_decompress(size: int, kind: str, level: int) -> None:
+    content = made_of(kind, size)
+    packed = list(compress_at_once(memoryview(content), level=level))
+    assert all(0 < len(block) <= BLOCK for block in packed)
+    assert all_of(decompress(iter_of(packed))) == content
+    assert packed[0][4] & 0b100  # a checksum (RFC 8878, 3.1.1.1.1)
+
+
+def test_level_3_does_not_look_for_repetitions_of_5_bytes() -> None:
+    """Digests in hexadecimal digits contain many, by chance, which do not make the result smaller."""
+    content = random.Random(5).randbytes(BLOCK).hex().encode()
+    plain = zstd.compress(content, 3)
+    assert len(all_of(compress(from_bytes(content), level=3, workers=0))) < len(plain)
+    assert len(all_of(compress_at_once(content, level=3))) < len(plain)
 
 
 def iter_of(blocks: Iterable[bytes]) -> Blocks:

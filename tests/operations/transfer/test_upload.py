@@ -15,7 +15,8 @@ from django.core.files.storage import FileSystemStorage
 from igny8_backup.operations.context import BackupContext, open_context
 from igny8_backup.operations.transfer.upload import Upload
 from igny8_backup.store import Store, open_store
-from igny8_backup.streams.pipeline import Codec, from_bytes
+from igny8_backup.streams.age import parse_identities
+from igny8_backup.streams.pipeline import Codec, decode, from_bytes
 from igny8_backup.streams.rate import RateLimit
 
 KEY = "backups/20261122T021500Z-7f3a9c/files/sites-data.index.zst.age"
@@ -41,6 +42,16 @@ def test_upload_returns_what_the_manifest_records(store: Store, tmp_path: Path, 
     data = store.read_small(KEY)
     assert (stored.key, stored.raw_bytes, stored.codecs) == (KEY, len(content), ("zstd", "age"))
     assert (stored.stored_bytes, stored.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_upload_at_once_returns_the_same_and_can_be_decoded(store: Store) -> None:
+    content = b"".join(LINES)
+    stored = Upload(store, KEY, CODEC).send_at_once(memoryview(content))
+    data = store.read_small(KEY)
+    assert (stored.key, stored.raw_bytes, stored.codecs) == (KEY, len(content), ("zstd", "age"))
+    assert (stored.stored_bytes, stored.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert stored.blocks == hashlib.sha256(data).digest()  # one block
+    assert b"".join(decode(from_bytes(data), stored.codecs, parse_identities(str(IDENTITY)))) == content
 
 
 def test_upload_by_file_disk_full_stores_nothing(store: Store, tmp_path: Path) -> None:
