@@ -29,7 +29,7 @@ def connection_failure(error: BaseException) -> str:
 
 def _in_words(error: BaseException, server: str) -> str:
     if isinstance(error, socket.gaierror):
-        return f"the host name {server} cannot be resolved"
+        return f"the host name {server.partition(':')[0]} cannot be resolved"
     if isinstance(error, ConnectionRefusedError):
         return f"{server} refused the connection"
     if isinstance(error, TimeoutError):
@@ -46,14 +46,23 @@ def _in_words(error: BaseException, server: str) -> str:
 
 
 def _server(errors: Iterable[BaseException]) -> str:
-    """Return the host and port of the failed connection; empty if urllib3 and requests do not record them."""
+    """Return the host and port of the failed connection; empty if the client library does not record them."""
     for error in errors:
         for name in ("conn", "pool"):  # looked up in the instance, because a property of urllib3 warns
             connection = vars(error).get(name)
             if host := getattr(connection, "host", None):
                 port = getattr(connection, "port", None)
                 return f"{host}:{port}" if port else str(host)
-        url = urlsplit(str(getattr(vars(error).get("request"), "url", "")))
+        url = urlsplit(_address(error))
         if url.hostname:
             return f"{url.hostname}:{url.port}" if url.port else url.hostname
     return ""
+
+
+def _address(error: BaseException) -> str:
+    """Return the URL that an error of requests or botocore has; empty for other errors."""
+    request = getattr(vars(error).get("request"), "url", "")
+    values = vars(error).get("kwargs")  # of botocore
+    if request or not isinstance(values, dict):
+        return str(request)
+    return str(values.get("proxy_url") or values.get("endpoint_url") or "")

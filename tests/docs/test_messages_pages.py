@@ -43,8 +43,6 @@ SAID_BY_OTHERS = (
     "Permission denied",
     # boto3, pyrage, Docker
     "SignatureDoesNotMatch",
-    "EndpointConnectionError",
-    "ConnectionClosedError",
     "InsufficientStorage",
     "no such service: beat",
     # Django

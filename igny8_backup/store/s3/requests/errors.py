@@ -10,6 +10,7 @@ import botocore.exceptions as boto
 from urllib3.exceptions import HTTPError
 
 from igny8_backup.errors import BackupError, IntegrityError, StorageError
+from igny8_backup.store.connection_failure import connection_failure
 from igny8_backup.store.objects import SETTING, UnreachableError
 from igny8_backup.store.s3.requests.advice import explain_answer
 from igny8_backup.store.transient import certificate_refused
@@ -78,14 +79,21 @@ def explain(error: Exception, action: str, place: str) -> BackupError:
         kind, reason = UnreachableError, "the service that issues credentials did not answer"
         hint = f"Check the role of this machine, or set access_key and secret_key in OPTIONS of {SETTING}."
     elif certificate_refused(error):
-        reason = "the certificate of the server was not accepted"
+        reason = connection_failure(error)
         hint = f"Check endpoint_url and verify in OPTIONS of {SETTING}, and the clock of this machine."
     elif isinstance(error, BROKEN):
-        kind, reason = UnreachableError, f"no answer, or the connection broke ({type(error).__name__})"
+        kind, reason = UnreachableError, _how_it_broke(error)
         hint = f"Check the network, endpoint_url and region_name in OPTIONS of {SETTING}, and try again."
     else:
         reason, hint = f"boto3 refuses the settings ({type(error).__name__})", f"Check OPTIONS of {SETTING}."
     return kind(f"Cannot {action} {place}: {reason}.", hint=hint)
+
+
+def _how_it_broke(error: Exception) -> str:
+    """Say in words what happened to a connection. ``error`` is one of ``BROKEN``."""
+    if isinstance(error, boto.IncompleteReadError):  # botocore itself counts the bytes, so there is no cause
+        return "the server closed the connection in the middle of an answer"
+    return connection_failure(error) or f"no answer, or the connection broke ({type(error).__name__})"
 
 
 def _region(error: boto.ClientError) -> str:
