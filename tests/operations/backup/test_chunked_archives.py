@@ -181,6 +181,8 @@ def test_damaged_contents_of_a_data_archive_cost_its_tables_only(large: Project)
     result = rescued.ended(3).json
     assert "the rows of public.chunky could not" in result["warnings"][0]
     assert "FK CONSTRAINT public refers refers_id_fkey" in " ".join(result["left_out"])
+    assert " ".join(result["left_out"]).count("TABLE DATA public") == 1
+    assert any(label.startswith("TABLE DATA public chunky ") for label in result["left_out"])
     query = "SELECT (SELECT count(*) FROM other), (SELECT count(*) FROM chunky)"
     assert large.sql(query, database=rest) == [(12_000, 0)]
 

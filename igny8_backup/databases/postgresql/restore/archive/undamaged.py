@@ -18,7 +18,8 @@ def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: 
     """Return ``selected`` without the ``lost`` data, foreign keys to tables without their rows, and the
     contents of materialized views that read such tables.
 
-    ``entries`` are all entries of the archive. The tables themselves stay, without rows.
+    ``entries`` are all entries of the archive. The tables themselves stay, without rows. The labels of the
+    entries that are left out include those of the rows in data archives that cannot be read at all.
     """
     named = {split_table_name(name) for name in lost.tables}
     tables = {one.number: (one.schema, one.name) for one in entries if one.kind == "TABLE"}
@@ -35,12 +36,24 @@ def without_lost_rows(selected: TableSelection, entries: Sequence[Entry], lost: 
         }
         return entry.kind == _FOREIGN_KEY and bool(entry.needs & reading & tables.keys() - own)
 
-    left_out = tuple(entry.label for entry in selected.entries if is_lost(entry))
+    left_out = _unreadable_rows(selected, lost)
+    left_out += [entry.label for entry in selected.entries if is_lost(entry)]
     return replace(
         selected,
         entries=tuple(entry for entry in selected.entries if not is_lost(entry)),
         left_out=(*selected.left_out, *left_out),
     )
+
+
+def _unreadable_rows(selected: TableSelection, lost: LostData) -> list[str]:
+    """Return the labels that the entries with rows in the unreadable data archives have there."""
+    if not lost.archives:
+        return []
+    named = {split_table_name(name) for name in lost.tables if name not in lost.found}
+    if selected.filled is not None:
+        named &= selected.filled
+    tables = [one for one in selected.entries if one.kind == "TABLE" and (one.schema, one.name) in named]
+    return [replace(one, kind="TABLE DATA").label for one in tables]
 
 
 def _readers(entries: Sequence[Entry], tables: set[int], without_rows: set[int]) -> set[int]:
