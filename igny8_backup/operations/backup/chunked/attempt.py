@@ -23,8 +23,8 @@ from igny8_backup.formats.chunked import FULL, ChunkedArchive, ChunkedDump, chun
 from igny8_backup.formats.lists import ListedObject, in_base64
 from igny8_backup.formats.objects import ListReference, StoredObject
 from igny8_backup.formats.parts.database import DatabasePart
-from igny8_backup.operations.backup.chunked.plan import (
-    DumpPlan,
+from igny8_backup.operations.backup.chunked.plan import DumpPlan
+from igny8_backup.operations.backup.chunked.state_files import (
     log_path,
     map_path,
     state_error,
@@ -169,11 +169,15 @@ class Attempt:
         self._map.write(map_path(context, self._alias), header, entries, of_full)
 
     def forget(self) -> None:
-        """Remove the records of this attempt, because the manifest of the dump is stored."""
+        """Remove the records of this attempt, because the manifest of the dump is stored.
+
+        Other dumps leave the records of full dumps to the next full dump.
+        """
         self._log.close()
         with suppress(OSError):
-            log_path(self._context, self._alias).unlink(missing_ok=True)
+            log_path(self._context, self._alias, full=False).unlink(missing_ok=True)
             if self.plan.kind == FULL:
+                log_path(self._context, self._alias, full=True).unlink(missing_ok=True)
                 tries_path(self._context, self._alias).unlink(missing_ok=True)
 
     def _open_log(self) -> TryLog:
@@ -193,7 +197,7 @@ class Attempt:
             full=plan.kind == FULL,
             started=context.clock(),
         )
-        return try_log.start_log(log_path(context, self._alias), header)
+        return try_log.start_log(log_path(context, self._alias, full=header.full), header)
 
     def _find(self, digests: Sequence[bytes]) -> list[Location | None]:
         found: list[Location | None] = [None] * len(digests)

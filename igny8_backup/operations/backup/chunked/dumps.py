@@ -18,7 +18,8 @@ from igny8_backup.formats.manifest import COMPLETE, Manifest
 from igny8_backup.formats.objects import StoredObject
 from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.attempt import Attempt
-from igny8_backup.operations.backup.chunked.plan import DumpPlan, map_path, plan_dump
+from igny8_backup.operations.backup.chunked.plan import DumpPlan, plan_dump
+from igny8_backup.operations.backup.chunked.state_files import map_path
 from igny8_backup.operations.backup.chunked.unplanned import FULL_DUMP, repeated_text, unplanned_fulls
 from igny8_backup.operations.backup.request import WHOLE_DUMP, BackupRequest
 from igny8_backup.operations.context import BackupContext

@@ -6,15 +6,14 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 from igny8_backup.chunks import cutter, full_tries
 from igny8_backup.chunks.chunk_map import ChunkMap, open_map
 from igny8_backup.chunks.digests import DigestKey
 from igny8_backup.chunks.kinds import Choice, LastDump, choose_kind
-from igny8_backup.chunks.try_log import TriedDump, read_log
+from igny8_backup.chunks.try_log import TriedDump
 from igny8_backup.databases.dump_streams import Placement
-from igny8_backup.errors import FilesError, IntegrityError
+from igny8_backup.errors import IntegrityError
 from igny8_backup.formats import keys
 from igny8_backup.formats.chunked import DIFFERENTIAL, FULL, INCREMENTAL
 from igny8_backup.formats.parts.database import DatabasePart
@@ -28,6 +27,13 @@ from igny8_backup.operations.backup.chunked.earlier import (
     list_packs,
     map_of_tried,
 )
+from igny8_backup.operations.backup.chunked.state_files import (
+    map_path,
+    read_tried,
+    state_error,
+    tries_path,
+    unreadable,
+)
 from igny8_backup.operations.context import BackupContext
 
 
@@ -38,11 +44,11 @@ class DumpPlan:
     If the dump is a full one although none is due yet, ``reason`` says why; otherwise it is empty. ``due``: a
     full dump is due, or an earlier run tried to make one and did not complete it (``again``). If ``due`` is
     true and the dump is not full, earlier attempts have failed. ``chunk_map`` is the open map of earlier
-    dumps; it is ``None`` for a full dump. If the last attempt to dump the database ended early, ``tried`` is
-    its log, and ``tried_map`` is a map of the chunks that it has stored. ``allowed`` contains the packs to
-    which the dump can refer, by name. ``key`` and ``seed`` are the secrets of the maps. ``full_id``,
-    ``full_started`` and ``differential_id`` are the fields of ``ChunkedDump``. ``placement`` says which
-    tables the full dump had in data archives; it is ``None`` if this dump is the full one.
+    dumps; it is ``None`` for a full dump. If the last attempt at a full dump, or at any other one, ended
+    early, ``tried`` is its log, and ``tried_map`` is a map of the chunks that it has stored. ``allowed``
+    contains the packs to which the dump can refer, by name. ``key`` and ``seed`` are the secrets of the maps.
+    ``full_id``, ``full_started`` and ``differential_id`` are the fields of ``ChunkedDump``. ``placement``
+    says which tables the full dump had in data archives; it is ``None`` if this dump is the full one.
     """
 
     kind: str
@@ -69,21 +75,6 @@ class DumpPlan:
     def close(self) -> None:
         for found in self.maps:
             found.close()
-
-
-def map_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the map of chunks for the database ``alias`` on this host."""
-    return context.config.state_dir / "chunks" / context.config.host / f"{alias}.map"
-
-
-def log_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the log (``chunks.try_log``) of the last attempt to dump the database ``alias``."""
-    return map_path(context, alias).with_suffix(".try")
-
-
-def tries_path(context: BackupContext, alias: str) -> Path:
-    """Return the path of the record (``full_tries``) of the full dumps that ended early."""
-    return map_path(context, alias).with_suffix(".tries")
 
 
 def plan_dump(
@@ -199,16 +190,12 @@ def _plan_based_on(
 def _find_tried(
     context: BackupContext, alias: str, base: ChunkMap | None, average: int, stored: PacksInStorage
 ) -> tuple[TriedDump, dict[str, EarlierPack]] | None:
-    """Return the log and the packs of the last attempt, if it ended early and was of the same kind.
+    """Return the log and the packs of the last attempt of the same kind, if it ended early.
 
     ``base`` is the map of the earlier dumps to which the new dump can refer; ``None`` if that is a full dump.
     """
-    path = log_path(context, alias)
-    try:
-        tried = read_log(path)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if tried is None or tried.header.full != (base is None) or (base and tried.header.key != base.header.key):
+    tried = read_tried(context, alias, full=base is None)
+    if tried is None or (base and tried.header.key != base.header.key):
         return None
     return find_tried(context, alias, tried, average, stored)
 
@@ -225,22 +212,5 @@ def _open_map(context: BackupContext, alias: str, needed: bool) -> tuple[ChunkMa
     except IntegrityError:
         return None, "the map of its chunks on this host is damaged"
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     return None, "this host has no map of its chunks" if needed else ""
-
-
-def _unreadable(path: Path, error: OSError) -> FilesError:
-    what = f"The map of chunks {path} cannot be read: {error.strerror}."
-    return FilesError(what, hint="Check the permissions of IGNY8_BACKUP['STATE_DIR'].")
-
-
-def state_error(context: BackupContext, error: OSError) -> FilesError:
-    """Return the error for a dump that fails because ``STATE_DIR`` cannot be written.
-
-    The dump writes the map of its chunks and the log of the attempt there. ``error`` is the reason.
-    """
-    return FilesError(
-        f"The folder of maps of chunks in {context.config.state_dir} cannot be written: {error.strerror}.",
-        unchanged="This database is not in the backup.",
-        hint="Free some space there, or move IGNY8_BACKUP['STATE_DIR'] to a persistent volume.",
-    )

@@ -15,7 +15,7 @@ from igny8_backup.formats.details import Details
 from igny8_backup.formats.manifest import COMPLETE, FAILED, SCHEMA, Manifest
 from igny8_backup.formats.parts.database import DatabasePart
 from igny8_backup.operations.backup.chunked.dumps import ChunkedDumps, changed_error
-from igny8_backup.operations.backup.chunked.plan import map_path
+from igny8_backup.operations.backup.chunked.state_files import map_path
 from igny8_backup.operations.backup.lists import store_lists
 from igny8_backup.operations.backup.request import BackupRequest
 from igny8_backup.operations.backup.store_manifest import store_manifest

@@ -117,7 +117,7 @@ class Life:
         def harm(key: str) -> None:
             store.put_small(key, bytes(store.size(key)))
             self.replaced.add(key)
-            if not any(any(folder.rglob("*.try")) for folder in self.state_dirs if folder.exists()):
+            if not any(any(folder.rglob("*try")) for folder in self.state_dirs if folder.exists()):
                 self.noticed.add(key)
 
         self._harm(harm)

@@ -220,6 +220,40 @@ def test_full_dump_that_was_killed_is_tried_again_with_its_packs(
     assert kind(machine.dump(TWICE)) != FULL
 
 
+@pytest.mark.parametrize("of_earlier_release", [False, True])
+def test_full_dump_that_was_put_off_uses_the_packs_of_its_failed_tries(
+    machine: Host, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool
+) -> None:
+    """Earlier releases had one log for dumps of all kinds."""
+    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
+    monkeypatch.setattr(writer, "WINDOW", 50_000)
+    folder, other = machine.map.parent, noise(400_000, seed=2)
+    machine.dump(ARCHIVE)
+    before = set(machine.packs())
+    machine.clock.forward(days=7)
+
+    def dump_and_die(archive: bytes) -> None:
+        def blocks() -> Blocks:
+            yield archive
+            raise Killed
+
+        with pytest.raises(Killed):
+            machine.dump(archive, blocks=blocks)
+        machine.clock.forward(hours=1)
+
+    for size in (200_000, 400_000):
+        dump_and_die(other[:size])
+    left = set(machine.packs()) - before
+    if of_earlier_release:
+        (folder / "default.full-try").rename(folder / "default.try")
+    dump_and_die(TWICE)
+    assert kind(machine.dump(TWICE)) == DIFFERENTIAL
+    made = machine.dump(other, FULL)
+    assert left and left <= {pack.key for pack in made.packs}
+    assert machine.read(ids(machine)[-1]) == other
+    assert [path.name for path in folder.iterdir()] == ["default.map"]
+
+
 def test_first_dump_that_was_killed_is_no_sign_of_a_lost_map(
     machine: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
