@@ -65,6 +65,7 @@ class Peers:
         ours = self.project.manage("backup_db", *[kind] * bool(kind))
         found = [
             make(key=START, django=True, title="Django's own start", commands=lambda: [DJANGO_START]),
+            make(key="limit", title="`pg_dump -Fc -Z0` to nothing", commands=lambda: [plain]),
             make(
                 key="ours",
                 django=True,
