@@ -156,7 +156,7 @@ def create_copy(context: BackupContext, copy: DatabaseCopy, identities: list[Ide
                 f" Drop {staging} by hand. {error}"
             )
         raise
-    add_unfilled_views(context, part.alias, left_out)
+    add_unfilled_views(context, part.alias, left_out, lost_rows=bool(copy.selection.lost.packs))
     return left_out
 
 

@@ -114,14 +114,17 @@ def note_unanalyzed(context: BackupContext, alias: str, failed: Mapping[str, str
         context.shortfalls.add(alias, "statistics", f"{text} {hint}")
 
 
-def add_unfilled_views(context: BackupContext, alias: str, left_out: Sequence[str]) -> None:
+def add_unfilled_views(
+    context: BackupContext, alias: str, left_out: Sequence[str], *, lost_rows: bool = False
+) -> None:
     """Record in ``context.shortfalls`` the materialized views that a restore has left empty.
 
     ``left_out`` describes the objects of the dump that were not restored. Other objects than these views are
-    ignored.
+    ignored. ``lost_rows``: some tables were restored without their rows, which such a view may read.
     """
     views = [label.removeprefix(UNFILLED) for label in left_out if label.startswith(UNFILLED)]
     if views:
-        text = f"{alias}: these materialized views read foreign tables and are empty: {', '.join(views)}."
+        read = "tables without their rows, or foreign tables," if lost_rows else "foreign tables"
+        text = f"{alias}: these materialized views read {read} and are empty: {', '.join(views)}."
         hint = "After the restore, fill each with REFRESH MATERIALIZED VIEW."
         context.shortfalls.add(alias, "materialized views", f"{text} {hint}")

@@ -1,6 +1,6 @@
 """Find unplanned full dumps: those that were made although no full dump was due.
 
-One can happen, but several mean that ``STATE_DIR`` is lost between the runs.
+One can happen, but several mean that ``STATE_DIR`` is lost between the runs, or objects in the storage.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def repeated_text(earlier: ChunkedDump, reason: str) -> str:
     """Return a sentence about a second unplanned full dump, made for ``reason``, and what to do."""
     return (
         f"full dumps were made twice although none was due: on {earlier.full_started:%Y-%m-%d %H:%M} UTC"
-        f" because {earlier.reason}, and now because {reason}. Each stores the whole database. In a"
-        " container, put IGNY8_BACKUP['STATE_DIR'] on a volume."
+        f" because {earlier.reason}, and now because {reason}. Each stores the whole database. If a"
+        " map is missing, IGNY8_BACKUP['STATE_DIR'] must persist: in a container, put it on a volume. If"
+        " packs are missing or damaged, find out what removes or alters objects in the storage."
     )
