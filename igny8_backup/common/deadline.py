@@ -31,7 +31,11 @@ def within(seconds: float, call: Callable[[], T], *, name: str = "igny8-backup-d
     thread.start()
     thread.join(seconds)
     for error in errors:
-        raise error
+        context = error.__context__
+        try:
+            raise error
+        finally:  # otherwise, an error that the caller is handling has taken the place of the cause
+            error.__context__ = context
     for result in results:
         return result
     raise TimeoutError(f"no complete answer within {seconds:g} seconds")
