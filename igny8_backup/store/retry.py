@@ -19,6 +19,7 @@ from igny8_backup.common.humanize import duration_in_words
 from igny8_backup.errors import StorageError
 from igny8_backup.store.objects import UnreachableError
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.stop import Stop
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ WHOLE = 3.0
 ANSWER_SECONDS = 75.0
 """Seconds for a request and its answer as a whole, even if a byte arrives now and then."""
 BRIEF_SECONDS, BRIEF_ANSWER = 20.0, 10.0
-"""The time limits of a monitor in seconds: for repeating one request, and for one answer."""
+"""The time limits of a monitor in seconds: for repeating one request, and for one answer. The first is
+also the limit for all requests together that follow an interrupt, such as those that clean up."""
 SLOWEST = 32 << 10
 """The slowest transfer that is accepted, in bytes per second. The time limit of a request is
 extended by the time that its bytes need at this rate."""
@@ -81,12 +83,13 @@ class Retry:
         least = min(seconds, BRIEF_SECONDS)
         return cls(least, whole=2 * least, strict=True, answer_seconds=BRIEF_ANSWER, report=report)
 
-    def call(self, request: Callable[[], T], *, stop: threading.Event | None = None) -> T:
+    def call(self, request: Callable[[], T], *, stop: Stop | None = None) -> T:
         """Call ``request`` until it succeeds, and return its result.
 
         Raises the ``UnreachableError`` of the last attempt when the time for repeating is over, or as soon as
-        ``stop`` is set. With ``strict``, can raise an ``UnreachableError`` without calling ``request``.
-        Any other exception is raised at once.
+        ``stop`` is set. The default is the ``Stop`` in whose ``call`` this thread is, if it is in one. With
+        ``strict``, can raise an ``UnreachableError`` without calling ``request``. Any other exception is
+        raised at once.
         """
         attempts = Attempts(self, stop)
         while True:
@@ -131,6 +134,11 @@ class Retry:
             share = LATER_SHARE if self._wasted else 1.0
         return max(min(self.seconds * share, left), 0.0)
 
+    def hasten(self) -> None:
+        """Repeat later requests for a short time only, all together, because somebody waits for the end."""
+        with self._lock:
+            self._whole = min(self._whole, self._wasted + BRIEF_SECONDS)
+
     def give_up(self, seconds: float) -> None:
         """Record that a request has failed for good after ``seconds``."""
         with self._lock:
@@ -166,9 +174,9 @@ class Retry:
 class Attempts:
     """Counts the attempts of one request and the time since the first, and pauses between them."""
 
-    def __init__(self, retry: Retry, stop: threading.Event | None) -> None:
+    def __init__(self, retry: Retry, stop: Stop | None) -> None:
         self._retry = retry
-        self._stop = stop or threading.Event()
+        self._stop = stop or Stop()
         self._began = time.monotonic()
         self._count = 0
         self._pause = retry._first_pause
@@ -180,9 +188,11 @@ class Attempts:
         limit = self._retry.allowance()
         if error.final:
             raise error
-        if waited >= limit or self._stop.is_set():
+        stopped = self._stop.is_set()
+        if waited >= limit or stopped:
             error.final = True
-            self._retry.give_up(waited)
+            if not stopped:
+                self._retry.give_up(waited)
             if self._count > 1:
                 what, unchanged, hint = error.args
                 error.args = (
@@ -195,7 +205,12 @@ class Attempts:
             self._retry.unanswered(error, limit)
         pause = min(self._pause * random.uniform(0.5, 1), limit - waited)  # noqa: S311 - no secret
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        if self._stop.wait(pause):
+        try:
+            stopped = self._stop.wait(pause)
+        except BaseException:  # an interrupt
+            self._retry.hasten()
+            raise
+        if stopped:
             error.final = True
             raise error
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from threading import Event, Thread
+from threading import Thread
 from typing import Generic, TypeVar
 
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.stop import Stop
 
 T = TypeVar("T")
 MOST_STREAMS = 3
@@ -29,7 +30,7 @@ class Stopped(Exception):
 class Guard:
     """Stops a function once another one that runs beside it has failed, which sets ``failed``."""
 
-    def __init__(self, failed: Event) -> None:
+    def __init__(self, failed: Stop) -> None:
         self._failed = failed
 
     def check(self) -> None:
@@ -55,8 +56,8 @@ def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) ->
 
     Each function is called with a :class:`Guard`, through which it must read its stream, and which it must
     check while it waits for something else. If a function fails, this stops the others at their next block or
-    check. The first exception is raised after all have ended. The calling thread is one of the threads, so an
-    interrupt of it stops all.
+    check, and before they repeat a request to storage. The first exception is raised after all have ended.
+    The calling thread is one of the threads, so an interrupt of it stops all.
     """
     runner = _Runner(functions)
     others = [
@@ -85,7 +86,7 @@ class _Runner(Generic[T]):
         self.waiting = deque(enumerate(functions))
         self.results: dict[int, T] = {}
         self.errors: list[BaseException] = []
-        self.stopped = Event()
+        self.stopped = Stop()
 
     def work(self) -> None:
         """Call the functions that no other thread has called, until none is left or one fails."""
@@ -95,7 +96,7 @@ class _Runner(Generic[T]):
             except IndexError:
                 return
             try:
-                self.results[number] = function(Guard(self.stopped))
+                self.results[number] = self.stopped.call(function, Guard(self.stopped))
             except BaseException as error:
                 if not isinstance(error, Stopped):
                     self.errors.append(error)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from igny8_backup.chunks.cutter import compiled_version
 from tests.bad_input.conftest import Ground
 from tests.bad_input.outcome import Case, assert_one_line, fail, nothing_changes
 from tests.bad_input.rights import run_as_anybody
@@ -26,6 +29,7 @@ from tests.services.proxy import CuttingProxy, error_answer
 from tests.services.s3 import RcloneS3, installed
 
 MIB = 1 << 20
+SECONDS = 120
 SMALL = 60_000  # bytes: more than all listings and manifests here have, less than the dump
 BROKE = "closed the connection"
 UNRECORDED = "No backup was recorded."
@@ -109,6 +113,39 @@ def test_backup_with_broken_upload_leaves_nothing(
         if settings:
             assert_shown(done.stderr.replace("/large/", "/sites-data/"))
         assert left.ended(0).json["litter"] == left.json["in_use"] == []
+
+
+@pytest.mark.skipif(not compiled_version(), reason="pyfastcdc is not installed")
+def test_interrupt_while_a_pack_of_chunks_is_repeated_ends_the_run_at_once(
+    ground: Ground, server: RcloneS3, proxy: CuttingProxy, env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "chunked_settings.py").write_text(
+        "from project.settings import *\n"
+        "IGNY8_BACKUP = {**IGNY8_BACKUP, 'CHUNKED_DUMPS': ['default'], 'RETRY_SECONDS': 600}\n"
+    )
+    path = f"{tmp_path}:{ground.project.environment['PYTHONPATH']}"
+    env |= {"PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "chunked_settings"}
+    proxy.answer_always(b".chunks.", error_answer(503, "SlowDown"))
+    with nothing_changes(ground.project, folder=bucket(server), env=env):
+        with ground.project.start("backup_db", env=env) as process:
+            deadline = time.monotonic() + SECONDS
+            while sum(".chunks." in asked for asked in proxy.asked) < 4:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            try:
+                _, err = process.communicate(timeout=SECONDS)
+            finally:
+                process.kill()
+            took = time.monotonic() - began
+        proxy.forget()
+    assert process.returncode == 130
+    assert "Stopped by SIGINT. Unfinished work was cleaned up." in err
+    assert took < 20
+    (left,) = run_many(ground.project, ["list_backups", "--orphans", "--json"], env=env)
+    assert left.ended(0).json["litter"] == left.json["in_use"] == []
 
 
 def test_backup_with_vanished_storage_leaves_orphans_that_are_listed(

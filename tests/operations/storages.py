@@ -10,6 +10,8 @@ from typing import Any
 
 from django.core.files.storage import FileSystemStorage
 
+from igny8_backup.streams.stop import Stop
+
 
 class FailsToDelete(FileSystemStorage):
     """Refuses to delete after a number of deletions."""
@@ -88,7 +90,7 @@ class Blocked(FileSystemStorage):
 class Interrupts(FileSystemStorage):
     """Interrupts the main thread when the first pack of chunks is stored, and stores it once ``stopped``."""
 
-    stopped: Event
+    stopped: Stop
     names: list[str]
 
     def save(self, name: str | None, *args: Any, **options: Any) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store import Retry, UnreachableError
+from igny8_backup.store.retry import BRIEF_SECONDS
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.behind import Behind
+from igny8_backup.streams.side_by_side import run_side_by_side
+from igny8_backup.streams.stop import Stop
 
 
 class Flaky:
@@ -102,7 +108,7 @@ def test_strict_calls_are_refused_once_patience_is_used_up() -> None:
 
 
 def test_stopped_call_ends_during_its_pause() -> None:
-    stop = threading.Event()
+    stop = Stop()
     patience = Retry(10**6, first_pause=10**6, report=lambda text: None)
     failed = threading.Event()
 
@@ -124,6 +130,59 @@ def test_stopped_call_ends_during_its_pause() -> None:
     stop.set()
     thread.join()
     assert len(errors) == 1
+
+
+def behind(work: Callable[[], object], interrupt: Callable[[], object]) -> None:
+    with Behind(1) as others:
+        others.call(work)
+        interrupt()
+
+
+def side_by_side(work: Callable[[], object], interrupt: Callable[[], object]) -> None:
+    run_side_by_side([lambda guard: work(), lambda guard: interrupt()], 2)
+
+
+@pytest.mark.parametrize("call", [behind, side_by_side])
+def test_interrupt_ends_the_pauses_of_other_threads(
+    call: Callable[[Callable[[], object], Callable[[], object]], None],
+) -> None:
+    patience = Retry(60, first_pause=60)
+    failed, errors = threading.Event(), list[BaseException]()
+
+    def request() -> None:
+        failed.set()
+        raise UnreachableError("503")
+
+    def work() -> None:
+        try:
+            patience.call(request)
+        except UnreachableError as error:
+            errors.append(error)
+            raise
+
+    def interrupt() -> None:
+        assert failed.wait(60)
+        time.sleep(0.1)  # until the pause has begun
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        call(work, interrupt)
+    assert time.monotonic() - began < 20
+    assert len(errors) == 1
+    assert patience.allowance() == 60, "the operation may go on, if only a part of it has failed"
+
+
+def test_interrupted_pause_leaves_little_time_for_later_requests() -> None:
+    patience = Retry(600, first_pause=60)
+    main = threading.get_ident()
+    threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        patience.call(Flaky(10**9))
+    assert patience.allowance() == BRIEF_SECONDS
+    patience.give_up(BRIEF_SECONDS)
+    patience.hasten()
+    assert patience.allowance() == 0
 
 
 def test_stream_goes_on_at_the_offset_where_it_broke() -> None:

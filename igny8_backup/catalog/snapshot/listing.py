@@ -18,6 +18,7 @@ from igny8_backup.catalog.snapshot.documents import FOLDERS, is_document
 from igny8_backup.formats import keys
 from igny8_backup.store import Store, Stored
 from igny8_backup.store.objects import is_key
+from igny8_backup.streams.stop import Stop
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -171,8 +172,9 @@ def _slim(item: Stored) -> Stored:
 
 
 def _side_by_side(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
-    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="listing") as pool:
-        return list(pool.map(call, items))
+    stop = Stop()
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="listing") as pool, stop.on_failure():
+        return list(pool.map(lambda item: stop.call(call, item), items))
 
 
 def _writers(written: Iterable[Stored]) -> list[str]:

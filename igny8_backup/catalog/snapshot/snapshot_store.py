@@ -25,6 +25,7 @@ from igny8_backup.formats.keys import COLLECTED
 from igny8_backup.store import Store, Stored
 from igny8_backup.store.objects import missing_error
 from igny8_backup.streams import Blocks
+from igny8_backup.streams.stop import Stop
 
 if TYPE_CHECKING:
     from igny8_backup.catalog.backups import Entry
@@ -114,8 +115,12 @@ class SnapshotStore(ReadOnlyStore):
         if not missing:
             return
         if self.parallel_streams and len(missing) > 1:
-            with ThreadPoolExecutor(self.current.readers, thread_name_prefix="read-ahead") as pool:
-                contents = builtins.list(pool.map(self._read, missing))
+            stop = Stop()
+            with (
+                ThreadPoolExecutor(self.current.readers, thread_name_prefix="read-ahead") as pool,
+                stop.on_failure(),
+            ):
+                contents = builtins.list(pool.map(lambda item: stop.call(self._read, item), missing))
         else:
             contents = builtins.list(map(self._read, missing))
         found = {

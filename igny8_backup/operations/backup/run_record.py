@@ -165,8 +165,11 @@ class RunRecorder:
     def finish(self, outcome: str, errors: Mapping[str, BackupError]) -> None:
         """Write the outcome of the run.
 
-        A storage error is only noted, so that it does not hide ``errors``.
+        A storage error is only noted, so that it does not hide ``errors``. If the run was stopped, requests
+        that fail are repeated for a short time only.
         """
+        if outcome == STOPPED:
+            self._context.store.retry.hasten()
         kinds = {name: type(error).__name__ for name, error in errors.items()}
         self._heartbeat.stop()
         try:

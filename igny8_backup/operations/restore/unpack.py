@@ -16,6 +16,7 @@ from igny8_backup.operations.read.tree_packs import TreePacks
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.account import restore_account
 from igny8_backup.streams.interrupts import submit
+from igny8_backup.streams.stop import Stop
 from igny8_backup.trees.extract.client import Job, Report, Unpacker, unpacker
 from igny8_backup.trees.extract.handover import Handover, handed_over
 from igny8_backup.trees.extract.partition import read_records
@@ -82,7 +83,7 @@ def extract_packs(
     Returns how many files and folders did not get their recorded owner. Raises ``IntegrityError``,
     ``FilesError`` or ``StorageError``. After an error in one pack, no further pack is begun.
     """
-    stopped, handover = threading.Event(), workers.handover
+    stopped, handover = Stop(), workers.handover
     if handover:
         handover.share_records(names)
     reporting = threading.Lock()
@@ -123,7 +124,7 @@ def extract_packs(
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="igny8-backup-pack") as pool:
         try:
-            futures = [submit(pool, extract, process) for process in workers.processes]
+            futures = [submit(pool, stopped.call, extract, process) for process in workers.processes]
             wait(futures)
         except BaseException:
             stopped.set()

@@ -7,7 +7,6 @@ are in memory.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 from igny8_backup.errors import StorageError
 from igny8_backup.streams import BLOCK, Blocks
 from igny8_backup.streams.interrupts import submit
+from igny8_backup.streams.stop import Stop
 
 MIB = 1 << 20
 RANGE = 8 * MIB
@@ -48,7 +48,7 @@ class Ranges:
         open_range: OpenRange,
         read: ReadBlock,
         *,
-        repeat: Callable[[Callable[[], list[bytes]], threading.Event], list[bytes]],
+        repeat: Callable[[Callable[[], list[bytes]], Stop], list[bytes]],
         shut_down: Callable[[Any], object],
         start: int,
         end: int,
@@ -59,7 +59,7 @@ class Ranges:
         self._shut_down = shut_down
         self._wanted = iter(range(start, end, RANGE))
         self._end = end
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._bodies: set[Any] = set()
         self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="s3-range")
         self._running: deque[Future[list[bytes]]] = deque()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +29,7 @@ from igny8_backup.store.s3.requests.bucket import Bucket, Parameters
 from igny8_backup.store.s3.versions import remove_written
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.interrupts import submit
+from igny8_backup.streams.stop import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,10 @@ def upload_file(bucket: Bucket, key: str, body: BinaryIO) -> None:
 
 def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
     upload_ids: list[str] = []
-    bucket = replace(bucket, stop=threading.Event())
+    stop = Stop()
+    bucket = replace(bucket, stop=stop)
     try:
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool, _stopping(bucket):
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="s3-part") as pool, stop.on_failure():
             # Begin in a thread, because signals interrupt only the main thread: an interrupt between the
             # request and its answer would leave an upload with an unknown id.
             submit(pool, lambda: upload_ids.append(bucket.begin(key))).result()
@@ -126,17 +127,6 @@ def _put_parts(bucket: Bucket, key: str, parts: Iterator[BytesIO]) -> None:
     except BaseException:
         for upload_id in upload_ids:
             _abort(bucket, key, upload_id)
-        raise
-
-
-@contextmanager
-def _stopping(bucket: Bucket) -> Iterator[None]:
-    """If the ``with`` block fails, set ``bucket.stop``, so that no thread repeats its request again."""
-    try:
-        yield
-    except BaseException:
-        if bucket.stop:
-            bucket.stop.set()
         raise
 
 

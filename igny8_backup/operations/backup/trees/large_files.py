@@ -32,6 +32,7 @@ from igny8_backup.operations.read.thread_context import context_for_thread
 from igny8_backup.operations.transfer.upload import index_codec
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.interrupts import submit
+from igny8_backup.streams.stop import Stop
 
 SHARE_OF_WINDOW = 4
 """The writer has this part of the memory for a window, because ordinary packs are stored at the same time."""
@@ -91,7 +92,7 @@ class LargeFiles:
         self._queue: Queue[bytes | None] = Queue(_AHEAD)
         self._writing: Future[Index] | None = None
         self._ended = False  # the thread has read the end of the tar
-        self._failed, self._stopped = Event(), Event()
+        self._failed, self._stopped = Event(), Stop()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._map)
@@ -109,7 +110,7 @@ class LargeFiles:
         """Add the next block of a tar. The first block begins a tar."""
         if self._writing is None:
             self._ended = False
-            self._writing = submit(self._pool, self._write)
+            self._writing = submit(self._pool, self._stopped.call, self._write)
         if self._failed.is_set():
             self.end_tar()
         with self._waiting():

@@ -6,7 +6,6 @@ customer's key, requester pays, or the expected owner of the bucket.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -20,6 +19,7 @@ from igny8_backup.store.s3.requests.body import Body
 from igny8_backup.store.s3.requests.checksums import Checksums, altered
 from igny8_backup.store.s3.requests.errors import code_of, status_of, translated_errors
 from igny8_backup.store.s3.requests.listing import OBJECTS, UPLOADS, Listing, contents
+from igny8_backup.streams.stop import Stop
 
 Answer: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = dict[str, Any]
@@ -44,7 +44,7 @@ class Bucket:
     place: str
     parameters: Callable[[str], Parameters]
     retry: Retry
-    stop: threading.Event | None = None
+    stop: Stop | None = None
     written: dict[str, str] = field(default_factory=dict)
     checksums: Checksums = field(default_factory=Checksums)
 
