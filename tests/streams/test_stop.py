@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 from igny8_backup.streams.stop import Stop
 
 
@@ -44,3 +45,22 @@ def test_failure_sets_the_stop_and_success_does_not() -> None:
     with pytest.raises(KeyboardInterrupt), stop.on_failure():
         raise KeyboardInterrupt
     assert stop.is_set()
+
+
+def test_interrupt_is_raised_even_if_another_function_fails_while_it_is_handled() -> None:
+    """In an outage, another upload can fail for good while the interrupted one cleans up."""
+    failed = threading.Event()
+
+    def interrupted(guard: Guard) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            assert failed.wait(60)
+            time.sleep(0.1)  # until the error is recorded
+
+    def fails(guard: Guard) -> None:
+        failed.set()
+        raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        run_side_by_side([interrupted, fails], 2)
