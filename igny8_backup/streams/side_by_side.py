@@ -8,6 +8,7 @@ from contextlib import closing
 from threading import Thread
 from typing import Generic, TypeVar
 
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.stop import Stop
 
@@ -56,9 +57,9 @@ def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) ->
 
     Each function is called with a :class:`Guard`, through which it must read its stream, and which it must
     check while it waits for something else. If a function fails, this stops the others at their next block or
-    check, and before they repeat a request to storage. After all have ended, the
-    first exception is raised, but an interrupt rather than an error. The calling thread is one of the
-    threads, so an interrupt of it stops all.
+    check, and before they repeat a request to storage. After all have ended, the first exception is raised,
+    but one that ends the work from outside (``is_from_outside``) rather than a failure. The calling thread is
+    one of the threads, so an interrupt of it stops all.
     """
     runner = _Runner(functions)
     others = [
@@ -78,7 +79,7 @@ def run_side_by_side(functions: Sequence[Callable[[Guard], T]], threads: int) ->
             if thread.ident is not None:
                 thread.join()
     if runner.errors:
-        raise next((one for one in runner.errors if not isinstance(one, Exception)), runner.errors[0])
+        raise next(filter(is_from_outside, runner.errors), runner.errors[0])
     return [runner.results[number] for number in range(len(functions))]
 
 

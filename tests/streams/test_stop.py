@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from igny8_backup.streams.side_by_side import Guard, run_side_by_side
 from igny8_backup.streams.stop import Stop
@@ -47,13 +48,16 @@ def test_failure_sets_the_stop_and_success_does_not() -> None:
     assert stop.is_set()
 
 
-def test_interrupt_is_raised_even_if_another_function_fails_while_it_is_handled() -> None:
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SoftTimeLimitExceeded])
+def test_interrupt_is_raised_even_if_another_function_fails_while_it_is_handled(
+    interrupt: type[BaseException],
+) -> None:
     """In an outage, another upload can fail for good while the interrupted one cleans up."""
     failed = threading.Event()
 
     def interrupted(guard: Guard) -> None:
         try:
-            raise KeyboardInterrupt
+            raise interrupt
         finally:
             assert failed.wait(60)
             time.sleep(0.1)  # until the error is recorded
@@ -62,5 +66,5 @@ def test_interrupt_is_raised_even_if_another_function_fails_while_it_is_handled(
         failed.set()
         raise ValueError
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(interrupt):
         run_side_by_side([interrupted, fails], 2)
