@@ -30,6 +30,7 @@ from igny8_backup.operations.guards.green_threads import refuse_eventlet
 from igny8_backup.operations.notify.report import Report
 from igny8_backup.streams.interrupts import handling
 
+_CLEANED_UP = "Unfinished work was cleaned up; a later run cleans up what could not be reached."
 _DONE = "The work of the command is done: look at its result with list_backups or show_backup."
 
 
@@ -112,8 +113,7 @@ class BackupCommand(BaseCommand):
             self._fail(str(error), error.exit_status, kind=type(error).__name__)
         except KeyboardInterrupt as error:
             number = error.number if isinstance(error, Terminated) else signal.SIGINT
-            text = f"Stopped by {number.name}. Unfinished work was cleaned up."
-            self._fail(text, 128 + number, kind="Stopped")
+            self._fail(f"Stopped by {number.name}. {_CLEANED_UP}", 128 + number, kind="Stopped")
         if lost := getattr(self.stdout, "lost", ""):
             raise CommandError(f"{lost} {_DONE}", returncode=status or 3)
         if status:

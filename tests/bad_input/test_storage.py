@@ -133,17 +133,17 @@ def test_interrupt_while_a_pack_of_chunks_is_repeated_ends_the_run_at_once(
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            began = time.monotonic()
             process.send_signal(signal.SIGINT)
             try:
-                _, err = process.communicate(timeout=SECONDS)
+                _, err = process.communicate(timeout=SECONDS)  # much less than RETRY_SECONDS
             finally:
                 process.kill()
-            took = time.monotonic() - began
         proxy.forget()
     assert process.returncode == 130
-    assert "Stopped by SIGINT. Unfinished work was cleaned up." in err
-    assert took < 20
+    assert (
+        "Stopped by SIGINT. Unfinished work was cleaned up; a later run cleans up what could not be reached."
+        in err
+    )
     (left,) = run_many(ground.project, ["list_backups", "--orphans", "--json"], env=env)
     assert left.ended(0).json["litter"] == left.json["in_use"] == []
 

@@ -72,7 +72,8 @@ def test_backup_stopped_cleans_up(project: Project, number: signal.Signals, stat
     assert json.loads(out) == {
         "error": "Stopped",
         "exit_status": status,
-        "message": f"Stopped by {number.name}. Unfinished work was cleaned up.",
+        "message": f"Stopped by {number.name}. Unfinished work was cleaned up; a later run cleans up"
+        " what could not be reached.",
     }
     assert err.startswith("CommandError: Stopped by ") and "Traceback" not in err
     assert_shown(err.replace("SIGINT", "SIGTERM").replace("SIGHUP", "SIGTERM"))
