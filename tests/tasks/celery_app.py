@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,13 @@ class Program:
     """
 
     def __init__(
-        self, project: Project, name: str, *argv: str, ready: str, env: Mapping[str, str] | None = None
+        self,
+        project: Project,
+        name: str,
+        *argv: str,
+        ready: str,
+        env: Mapping[str, str] | None = None,
+        stop: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.log = project.folder / f"{name}.log"
         paths = [project.environment.get("PYTHONPATH", ""), str(REPOSITORY / "testproject"), str(REPOSITORY)]
@@ -47,6 +54,7 @@ class Program:
                 start_new_session=True,
             )
         self._ready = ready
+        self._stop = stop
 
     @property
     def output(self) -> str:
@@ -70,7 +78,7 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.terminate()
+        self.process.send_signal(self._stop)
         try:
             self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -88,7 +96,9 @@ def worker(project: Project, name: str, *argv: str, env: Mapping[str, str] | Non
 def beat(project: Project, *argv: str) -> Program:
     """Start beat, which keeps its schedule in a file unless ``argv`` says otherwise."""
     argv = argv or ("-s", str(project.folder / "beat-schedule"))
-    return Program(project, "beat", "beat", "--loglevel=INFO", *argv, ready="beat: Starting...")
+    # SIGTERM raises an exception, which now and then ends in code of the scheduler that survives errors.
+    ready, stop = "beat: Starting...", signal.SIGKILL
+    return Program(project, "beat", "beat", "--loglevel=INFO", *argv, ready=ready, stop=stop)
 
 
 @contextmanager
