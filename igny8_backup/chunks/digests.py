@@ -1,7 +1,7 @@
 """The keyed digests of chunks, by which a map recognises a chunk: :class:`DigestKey`.
 
-There are two algorithms, because which one is faster depends on the processor and on how Python was built:
-the ratio is from 1:2 to 3:1. A map keeps its algorithm, and a new map gets the faster one.
+There are two algorithms, because which one is faster depends on the instructions of the processor and on how
+Python was built. A map keeps its algorithm, and a new map gets the faster one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DigestKey:
         """Return the key that a map or a log has as ``text``. Raises ``ValueError`` if it is malformed."""
         first, colon, rest = text.rpartition(":")
         key = cls(bytes.fromhex(rest), first if colon else BLAKE2B)
-        if len(key.secret) != KEY_BYTES or key.text != text.lower():
+        if len(key.secret) != KEY_BYTES or key.text != text:
             raise ValueError("The key of the digests is malformed.")
         return key
 
@@ -89,7 +89,7 @@ def _sha256(secret: bytes) -> Digest:
 
 
 def _seconds(key: DigestKey) -> float:
-    """Return the shortest time of a few digests. A busy machine can only make the choice a slow one."""
+    """Return the shortest time of a few digests. On a busy machine, the slower algorithm can win."""
     times = []
     for _ in range(5):
         start = time.perf_counter()

@@ -43,7 +43,17 @@ def test_the_key_of_an_older_map_is_one_for_blake2b() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "00", "sha256:", "zz" * 32, ":" + "00" * 32, "md5:" + "00" * 32, "blake2b:" + "00" * 32, "00 " * 32],
+    [
+        "",
+        "00",
+        "sha256:",
+        "zz" * 32,
+        ":" + "00" * 32,
+        "md5:" + "00" * 32,
+        "blake2b:" + "00" * 32,
+        "SHA256:" + "00" * 32,
+        "00 " * 32,
+    ],
 )
 def test_a_malformed_key_is_refused(text: str) -> None:
     assert not is_key(text)

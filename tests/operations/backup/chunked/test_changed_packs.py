@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 
 from igny8_backup.catalog.annotations import write_marks
-from igny8_backup.chunks import writer
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.errors import FilesError, StorageError
 from igny8_backup.formats import keys
@@ -96,12 +95,9 @@ def test_packs_that_change_twice_fail_the_part(machine: Host) -> None:
     assert machine.context.catalog.entries() == []
 
 
+@pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("first", [FULL, INCREMENTAL])
-def test_packs_of_a_killed_run_are_used_by_the_next(
-    machine: Host, monkeypatch: pytest.MonkeyPatch, first: str
-) -> None:
-    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
-    monkeypatch.setattr(writer, "WINDOW", 50_000)
+def test_packs_of_a_killed_run_are_used_by_the_next(machine: Host, first: str) -> None:
     if first == INCREMENTAL:
         machine.dump(noise(1000))
     for reached in (300_000, 450_000):

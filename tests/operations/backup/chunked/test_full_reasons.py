@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from igny8_backup.chunks import writer
 from igny8_backup.chunks.chunk_map import open_map
 from igny8_backup.chunks.cutter import compiled_version
 from igny8_backup.chunks.map_writer import MapWriter
@@ -189,12 +188,9 @@ def wait_until_due(machine: Host) -> None:
     machine.clock.forward(days=7)
 
 
+@pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("cause", [demand_full, wait_until_due, change_recipients, lose_map])
-def test_full_dump_that_was_killed_is_tried_again_with_its_packs(
-    machine: Host, monkeypatch: pytest.MonkeyPatch, cause: Any
-) -> None:
-    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
-    monkeypatch.setattr(writer, "WINDOW", 50_000)
+def test_full_dump_that_was_killed_is_tried_again_with_its_packs(machine: Host, cause: Any) -> None:
     machine.dump(ARCHIVE)
     forced = cause(machine) or ""
 
@@ -220,13 +216,12 @@ def test_full_dump_that_was_killed_is_tried_again_with_its_packs(
     assert kind(machine.dump(TWICE)) != FULL
 
 
+@pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("of_earlier_release", [False, True])
 def test_full_dump_that_was_put_off_uses_the_packs_of_its_failed_tries(
-    machine: Host, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool
+    machine: Host, of_earlier_release: bool
 ) -> None:
     """Earlier releases had one log for dumps of all kinds."""
-    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
-    monkeypatch.setattr(writer, "WINDOW", 50_000)
     folder, other = machine.map.parent, noise(400_000, seed=2)
     machine.dump(ARCHIVE)
     before = set(machine.packs())
@@ -254,12 +249,8 @@ def test_full_dump_that_was_put_off_uses_the_packs_of_its_failed_tries(
     assert [path.name for path in folder.iterdir()] == ["default.map"]
 
 
-def test_first_dump_that_was_killed_is_no_sign_of_a_lost_map(
-    machine: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "PACK_BYTES", 100_000)
-    monkeypatch.setattr(writer, "WINDOW", 50_000)
-
+@pytest.mark.usefixtures("small_packs")
+def test_first_dump_that_was_killed_is_no_sign_of_a_lost_map(machine: Host) -> None:
     def blocks() -> Blocks:
         yield ARCHIVE
         raise Killed
