@@ -38,6 +38,7 @@ also the limit for all requests together that follow an interrupt, such as those
 SLOWEST = 32 << 10
 """The slowest transfer that is accepted, in bytes per second. The time limit of a request is
 extended by the time that its bytes need at this rate."""
+_RANDOM = random.SystemRandom()  # without a state, so an application that seeds ``random`` is not disturbed
 
 
 class Retry:
@@ -203,7 +204,7 @@ class Attempts:
             raise error
         if self._count > 1:  # a single failure is not reported
             self._retry.unanswered(error, limit)
-        pause = min(self._pause * random.uniform(0.5, 1), limit - waited)  # noqa: S311 - no secret
+        pause = min(self._pause * _RANDOM.uniform(0.5, 1), limit - waited)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         try:
             stopped = self._stop.wait(pause)

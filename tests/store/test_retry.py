@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 import time
@@ -53,6 +54,13 @@ def test_call_that_fails_once_is_repeated_silently() -> None:
     notes: list[str] = []
     assert retry(300, notes).call(Flaky(1)) == "done"
     assert notes == []
+
+
+def test_call_leaves_the_random_numbers_of_the_application_as_they_are() -> None:
+    random.seed(1)
+    state = random.getstate()
+    assert retry(300).call(Flaky(3)) == "done"
+    assert random.getstate() == state
 
 
 def test_call_error_that_will_not_pass_is_raised_at_once() -> None:
