@@ -169,6 +169,28 @@ def test_plain_indexes_are_built_while_other_rows_are_loaded(varied: Stage) -> N
     assert "waits" in indexes()
 
 
+def test_load_restores_first_what_takes_longest(varied: Stage) -> None:
+    """Data archives begin with that of the largest table; the main archive has its place by its size."""
+    archives = dump(varied, 2)
+    engine, staging = varied.engine, varied.staging
+
+    def noted(number: int) -> Blocks:
+        yield archives[number]
+        order.append(number)
+
+    for sizes, expected in (
+        ((), [0, 1, 2, 3]),
+        ((1, 9, 8, 7), [1, 2, 3, 0]),
+        ((5, 9, 4, 7), [1, 0, 2, 3]),
+        ((10, 9, 8, 7), [0, 1, 2, 3]),
+    ):
+        order: list[int] = []
+        engine.drop(staging)
+        engine.create_staging(staging, engine.describe(()))
+        engine.load_archives(staging, [noted(number) for number in range(4)], jobs=1, sizes=sizes)
+        assert order == expected
+
+
 def test_failed_archive_stops_the_index_that_is_being_built(varied: Stage) -> None:
     """A lock that rows can be inserted under makes the key of the table wait."""
     main, first, last, *others = dump(varied, 2)

@@ -152,7 +152,7 @@ class _Rows:
 
         What takes longest comes first, so that in the end no connection waits long for another one. The data
         archives begin with those that have the largest tables. The main archive comes first, too, if there is
-        no memory for it to wait.
+        no memory for it to wait, or if the sizes are not known.
         """
         main, *data = self.sizes or (0,)
         if self.at_once == MOST_STREAMS or main > max(data, default=0):
