@@ -12,7 +12,7 @@ import pytest
 
 from igny8_backup.errors import StorageError
 from igny8_backup.store import Retry, UnreachableError
-from igny8_backup.store.retry import BRIEF_SECONDS
+from igny8_backup.store.retry import BRIEF_ANSWER, CLEANUP_SECONDS
 from igny8_backup.streams import Blocks
 from igny8_backup.streams.behind import Behind
 from igny8_backup.streams.side_by_side import run_side_by_side
@@ -187,8 +187,9 @@ def test_interrupted_pause_leaves_little_time_for_later_requests() -> None:
     threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         patience.call(Flaky(10**9))
-    assert patience.allowance() == BRIEF_SECONDS
-    patience.give_up(BRIEF_SECONDS)
+    assert patience.allowance() == CLEANUP_SECONDS
+    assert patience.answer_seconds == BRIEF_ANSWER
+    patience.give_up(CLEANUP_SECONDS)
     patience.hasten()
     assert patience.allowance() == 0
 
