@@ -134,18 +134,9 @@ class OptionalMethods:
         raise self._lacks(Capability.ARCHIVES)
 
     def load_archives(
-        self,
-        staging: str,
-        archives: Sequence[Blocks],
-        *,
-        jobs: int,
-        sizes: Sequence[int] = (),
-        selection: RestoreSelection = WHOLE,
+        self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
-        """Restore a dump of several ``archives``, the main one first; otherwise as ``Engine.load`` does.
-
-        ``sizes`` are the bytes of the archives, if they are known.
-        """
+        """Restore a dump of several ``archives``, the main one first; otherwise as ``Engine.load`` does."""
         raise self._lacks(Capability.ARCHIVES)
 
     # Capability.COPY

@@ -33,10 +33,8 @@ WHOLE = 3.0
 ANSWER_SECONDS = 75.0
 """Seconds for a request and its answer as a whole, even if a byte arrives now and then."""
 BRIEF_SECONDS, BRIEF_ANSWER = 20.0, 10.0
-"""The time limits of a monitor in seconds: for repeating one request, and for one answer."""
-CLEANUP_SECONDS = 8.0
-"""The seconds for which requests after an interrupt, such as those that clean up, are repeated, all together.
-``docker stop`` kills a container after 10."""
+"""The time limits of a monitor in seconds: for repeating one request, and for one answer. The first is
+also the limit for all requests together that follow an interrupt, such as those that clean up."""
 SLOWEST = 32 << 10
 """The slowest transfer that is accepted, in bytes per second. The time limit of a request is
 extended by the time that its bytes need at this rate."""
@@ -138,13 +136,9 @@ class Retry:
         return max(min(self.seconds * share, left), 0.0)
 
     def hasten(self) -> None:
-        """Repeat later requests for a short time only, all together, because somebody waits for the end.
-
-        They are also answered in a short time, or have failed.
-        """
+        """Repeat later requests for a short time only, all together, because somebody waits for the end."""
         with self._lock:
-            self._whole = min(self._whole, self._wasted + CLEANUP_SECONDS)
-            self.answer_seconds = min(self.answer_seconds, BRIEF_ANSWER)
+            self._whole = min(self._whole, self._wasted + BRIEF_SECONDS)
 
     def give_up(self, seconds: float) -> None:
         """Record that a request has failed for good after ``seconds``."""

@@ -8,7 +8,7 @@ password.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,15 +72,12 @@ class Access:
 
 
 @contextmanager
-def client_access(
-    connection: Connection, scratch: Path, run_as: Account | None = None, settings: Sequence[str] = ()
-) -> Iterator[Access]:
+def client_access(connection: Connection, scratch: Path, run_as: Account | None = None) -> Iterator[Access]:
     """Yield the environment and arguments with which a client program opens ``connection``.
 
     Start the program at once, because the password in the passfile may expire. The passfile is in the folder
     ``scratch`` while the context lasts. ``run_as`` is the user that the program will run as; ``None`` means
-    the user of this process. ``settings`` are more settings of the server for the sessions of the program, as
-    ``name=value`` without spaces. Raises :class:`FilesError` if the passfile cannot be written,
+    the user of this process. Raises :class:`FilesError` if the passfile cannot be written,
     :class:`DatabaseError` for a secret that a passfile cannot contain.
     """
     env = client_environment()
@@ -102,7 +99,7 @@ def client_access(
             explicit[key] = value
         else:
             env[_VARIABLES[key]] = value
-    options = " ".join([connection.options, _OPTIONS, *(f"-c {setting}" for setting in settings)]).strip()
+    options = f"{connection.options} {_OPTIONS}".strip()
     if service:
         explicit["options"] = options
     else:

@@ -92,19 +92,11 @@ class PostgresqlOptionalMethods(Engine):
             yield dataclasses.replace(dump, at_once=min(jobs, len(dump.archives)))
 
     def load_archives(
-        self,
-        staging: str,
-        archives: Sequence[Blocks],
-        *,
-        jobs: int,
-        sizes: Sequence[int] = (),
-        selection: RestoreSelection = WHOLE,
+        self, staging: str, archives: Sequence[Blocks], *, jobs: int, selection: RestoreSelection = WHOLE
     ) -> tuple[str, ...]:
         return loading.load(
             self.live.to(staging),
             archives,
-            live=self.live.name,
-            sizes=sizes,
             scratch=self._scratch,
             jobs=jobs,
             bin_dir=self._bin_dir,

@@ -63,14 +63,9 @@ class DatabasePart(PackedPart):
     @property
     def bytes(self) -> int:
         """The size of the dump before compression; 0 if there is no complete dump."""
-        return sum(self.archive_bytes)
-
-    @property
-    def archive_bytes(self) -> tuple[int, ...]:
-        """The size of each archive of the dump before compression; empty if there is no complete dump."""
         if self.chunked:
-            return tuple(archive.bytes for archive in self.chunked.archives)
-        return tuple(archive.raw_bytes for archive in self.own_objects())
+            return sum(archive.bytes for archive in self.chunked.archives)
+        return self.object.raw_bytes + sum(item.raw_bytes for item in self.data) if self.object else 0
 
     @property
     def dump(self) -> StoredObject:

@@ -60,9 +60,7 @@ def load_staging(
         if len(streams) > 1:
             unchanged, hint = "Nothing live was changed.", "Choose another backup."
             engine.require(Capability.ARCHIVES, unchanged=unchanged, hint=hint)
-            left_out = engine.load_archives(
-                staging, streams, jobs=jobs, sizes=part.archive_bytes, selection=selection
-            )
+            left_out = engine.load_archives(staging, streams, jobs=jobs, selection=selection)
         else:
             left_out = engine.load(staging, streams[0], jobs=jobs, selection=selection)
         release_free_memory()  # the child process that migrates needs as much

@@ -38,7 +38,6 @@ from igny8_backup.databases.postgresql.restore.archive.toc import Contents, Entr
 from igny8_backup.databases.postgresql.restore.archive.undamaged import without_lost_rows
 from igny8_backup.databases.postgresql.restore.grants import Grants, separate_grants
 from igny8_backup.databases.postgresql.restore.pg_restore import PgRestore, sends_unknown_setting
-from igny8_backup.databases.postgresql.restore.session_settings import loading_settings
 from igny8_backup.databases.postgresql.roles.limits import possible_jobs
 from igny8_backup.databases.postgresql.roles.membership import reachable_roles
 from igny8_backup.databases.values import WHOLE, RestoreSelection
@@ -51,8 +50,6 @@ def load(
     staging: Connection,
     archives: Sequence[Blocks],
     *,
-    live: str,
-    sizes: Sequence[int] = (),
     scratch: Path,
     jobs: int,
     bin_dir: Path | None,
@@ -61,12 +58,11 @@ def load(
 ) -> tuple[str, ...]:
     """Restore a dump into ``staging``; return the labels of the entries that were left out.
 
-    ``archives`` are the main archive of the dump, and its data archives if it has any; ``sizes`` are their
-    bytes, if known. ``live`` is the name of the live database. ``selection`` is the part of the dump to
-    restore. At most ``jobs`` connections work at the same time. Lists of entries and passfiles are written in
-    the folder ``scratch``. Raises ``RefusedError`` if an untrusted dump has SQL that reaches beyond the
-    database. Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the exceptions of
-    ``archives``.
+    ``archives`` are the main archive of the dump, and its data archives if it has any. ``selection`` is the
+    part of the dump to restore. At most ``jobs`` connections work at the same time. Lists of entries and
+    passfiles are written in the folder ``scratch``. Raises ``RefusedError`` if an untrusted dump has SQL that
+    reaches beyond the database. Also raises ``ToolError``, ``IntegrityError``, ``FilesError`` and the
+    exceptions of ``archives``.
     """
     blocks, *data = archives
     with closing(blocks):
@@ -86,7 +82,6 @@ def load(
                 session.execute(grants.before)
             tablespaces = unusable_tablespaces(session, selected.entries)
             jobs = possible_jobs(session, jobs)
-            settings = loading_settings(session, live)
         program = find_client("pg_restore", server_major=server_major, bin_dir=bin_dir)
         argv = (*_argv(program, server_major, selection), *["--no-tablespaces"] * bool(tablespaces))
         # Several jobs interleave their errors on stderr, and _only_setting_refused() could not parse them.
@@ -94,13 +89,14 @@ def load(
         # have expired; with one job it does not.
         if sends_unknown_setting(program, server_major) or staging.changing:
             jobs = 1
-        tolerant = sends_unknown_setting(program, server_major)
-        restore = PgRestore(staging, argv, scratch, run_as, tolerant=tolerant, settings=settings)
+        restore = PgRestore(
+            staging, argv, scratch, run_as, tolerant=sends_unknown_setting(program, server_major)
+        )
         steps = divide(grants.entries, jobs=jobs, data=bool(data))
         if steps.first:
             restore.from_contents(contents, steps.first, jobs=1)
 
-        rows = _Rows(restore, contents, steps, selected, selection, jobs, sizes)
+        rows = _Rows(restore, contents, steps, selected, selection, jobs)
         lost_rows = rows.load(blocks, data)
         if late := [entry for entry in steps.late if entry.number not in rows.built]:
             restore.from_contents(contents, late, jobs=jobs)
@@ -115,8 +111,7 @@ class _Rows:
     """Restores the rows of all archives, and meanwhile those plain indexes whose tables have their rows.
 
     ``contents`` is the table of contents of the main archive, ``steps`` divides it. At most ``jobs``
-    connections work at the same time. ``sizes`` are the bytes of the archives, or empty. ``built`` has the
-    numbers of the indexes that were built.
+    connections work at the same time. ``built`` has the numbers of the indexes that were built.
     """
 
     restore: PgRestore
@@ -125,7 +120,6 @@ class _Rows:
     selected: TableSelection
     selection: RestoreSelection
     jobs: int
-    sizes: Sequence[int]
     at_once: int = 1
     built: set[int] = field(default_factory=set)
 
@@ -137,27 +131,15 @@ class _Rows:
         functions = [partial(self._load_data, number, blocks) for number, blocks in enumerate(data)]
         main_last = needs_other_rows(self.steps.streamed, self.contents.entries)
         if main_last:
-            # The main archive is open already, and needs memory while it waits.
+            # The main archive is open, too, and needs memory while it waits.
             self.at_once = min(self.jobs, MOST_STREAMS - 1, len(data))
         else:
             self.at_once = min(self.jobs, MOST_STREAMS, 1 + len(data))
-            functions.insert(self._place_of_main(), partial(self._load_main, main))
+            functions.insert(0, partial(self._load_main, main))
         lost_rows = [label for found in run_side_by_side(functions, self.at_once) for label in found]
         if main_last:
             self._stream_main(main)
         return lost_rows
-
-    def _place_of_main(self) -> int:
-        """Return how many data archives come before the main one.
-
-        What takes longest comes first, so that in the end no connection waits long for another one. The data
-        archives begin with those that have the largest tables. The main archive comes first, too, if there is
-        no memory for it to wait, or if the sizes are not known.
-        """
-        main, *data = self.sizes or (0,)
-        if self.at_once == MOST_STREAMS or main > max(data, default=0):
-            return 0
-        return next((n for n, size in enumerate(data) if n >= self.at_once and size < main), len(data))
 
     def _stream_main(self, blocks: Blocks) -> None:
         reads_all = not self.selection.tables

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from igny8_backup.databases.postgresql.client_access import Access, client_access
+from igny8_backup.databases.postgresql.client_access import client_access
 from igny8_backup.databases.postgresql.clients import Client
 from igny8_backup.databases.postgresql.connections.connection import Connection
 from igny8_backup.databases.postgresql.hints import hint_for, one_line
@@ -33,8 +33,7 @@ class PgRestore:
     """Runs ``pg_restore`` with the options ``argv`` on the database ``staging``.
 
     ``tolerant``: ignore the error that the server does not know a setting which ``pg_restore`` sets. Then
-    ``argv`` must not contain ``--exit-on-error``. ``settings`` are settings of the server for the sessions of
-    ``pg_restore``, as ``name=value``.
+    ``argv`` must not contain ``--exit-on-error``.
     """
 
     staging: Connection
@@ -42,7 +41,6 @@ class PgRestore:
     scratch: Path
     run_as: Account | None
     tolerant: bool
-    settings: tuple[str, ...] = ()
 
     def stream(
         self, contents: Contents, blocks: Blocks, entries: Sequence[Entry], *, reads_all: bool
@@ -61,7 +59,7 @@ class PgRestore:
             if len(entries) < len(contents.entries):
                 option, fd = stack.enter_context(self._list(entries))
                 options, fds = (option,), (fd,)
-            access = stack.enter_context(self._access())
+            access = stack.enter_context(client_access(self.staging, self.scratch, self.run_as))
             feed_process(
                 [*self.argv, *access.arguments, *options],
                 joined(contents, blocks),
@@ -89,7 +87,7 @@ class PgRestore:
             self._errors(),
             memory_file(contents.head, self.scratch, owner=self.run_as) as (fd, path),
             self._list(entries) as (option, list_fd),
-            self._access() as access,
+            client_access(self.staging, self.scratch, self.run_as) as access,
         ):
             wait_for_process(
                 [*self.argv, *access.arguments, option, *[f"--jobs={jobs}"] * (jobs > 1), path],
@@ -98,9 +96,6 @@ class PgRestore:
                 pass_fds=(*access.pass_fds, fd, list_fd),
                 run_as=self.run_as,
             )
-
-    def _access(self) -> AbstractContextManager[Access]:
-        return client_access(self.staging, self.scratch, self.run_as, self.settings)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
