@@ -56,6 +56,12 @@ _HINTS = (
         " and rename it with psql and PGCLIENTENCODING=SQL_ASCII; then run again.",
     ),
     (
+        (),
+        r"index row size \d+ exceeds|index row requires \d+ bytes",
+        "A value was compressed less here than on the server that was dumped, and is too long for its index."
+        " Compress it as there: ALTER ROLE ... SET default_toast_compression = 'pglz'; then run again.",
+    ),
+    (
         ("3D000",),
         r'database ".+" does not exist|no such database',
         "Create it, or correct NAME in {settings}; " + _TRY,
