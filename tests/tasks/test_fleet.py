@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,4 +142,6 @@ def test_second_coordinator_waits_or_gives_up(held: FleetHosts, gate: Path) -> N
         gate.unlink()
         _, errors = process.communicate()
     assert (second.returncode, process.returncode) == (5, 0), errors
-    assert f"the fleet backup {held.records()[0]['id']} on host {DB}, since" in second.stderr
+    # The runs of the hosts share the lock, and on a slow machine not only that of DB may still have it.
+    whose = "|".join((DB, WEB_1, WEB_2))
+    assert re.search(rf"the fleet backup {held.records()[0]['id']} on host ({whose}), since", second.stderr)
