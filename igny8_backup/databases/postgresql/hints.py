@@ -58,8 +58,8 @@ _HINTS = (
     (
         (),
         r"index row size \d+ exceeds|index row requires \d+ bytes",
-        "A value was compressed less here than on the server that was dumped, and is too long for its index."
-        " Compress it as there: ALTER ROLE ... SET default_toast_compression = 'pglz'; then run again.",
+        "A value is too long for its index, probably because this server compresses it less than the one that"
+        " was dumped: ALTER ROLE ... SET default_toast_compression = 'pglz'; then run again.",
     ),
     (
         ("3D000",),
