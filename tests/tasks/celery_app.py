@@ -19,6 +19,17 @@ from tests.services.project import Project
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 120
+# Redis delivers a task again that was not acknowledged for a second. A worker that is killed while it looks
+# for such tasks leaves a lock behind; until that expires, by default after five minutes, no other one looks.
+REDELIVER_SOON = """
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 1,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 2,
+}
+"""
 DATABASE_SCHEDULER = ("-S", "django_celery_beat.schedulers:DatabaseScheduler", "--max-interval=1")
 
 

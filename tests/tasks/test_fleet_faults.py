@@ -13,7 +13,7 @@ import pytest
 from tests.services import unavailable
 from tests.services.project import Project
 from tests.services.redis import RedisServer, installed
-from tests.tasks.celery_app import Program, client, worker
+from tests.tasks.celery_app import REDELIVER_SOON, Program, client, worker
 from tests.tasks.fleet import DB, WEB_1, WEB_2, FleetHosts, wait_for
 
 pytestmark = pytest.mark.slow
@@ -41,14 +41,9 @@ class Impatient(AppConfig):
         coordinate.SEND_AGAIN = timedelta(seconds=2)
 """
 
-# Redis delivers a task again that was not acknowledged for a second, and tasks are acknowledged at their end.
-REDELIVERS = """
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+REDELIVERS = f"""{REDELIVER_SOON}
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_ANNOTATIONS = {"*": {"acks_late": True}}
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
-}
+CELERY_TASK_ANNOTATIONS = {{"*": {{"acks_late": True}}}}
 """
 
 BEAT = timedelta(seconds=1)

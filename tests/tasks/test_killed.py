@@ -23,14 +23,9 @@ from igny8_backup.operations.maintain.pruning.prune import prune
 from tests.management.commands import run_many
 from tests.management.state import manifests
 from tests.services.project import Project
-from tests.tasks.celery_app import SECONDS, Program, worker
+from tests.tasks.celery_app import REDELIVER_SOON, SECONDS, Program, worker
 
-# Redis returns an unacknowledged message at once, not after an hour.
-IMPATIENT = """
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_BROKER_TRANSPORT_OPTIONS = {{
-    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
-}}
+SETTINGS = """
 CELERY_TASK_ANNOTATIONS = {{"*": {{"acks_late": True}}}}
 STORAGES["dbbackup"]["BACKEND"] = "gated.Gated"
 STORAGES["dbbackup"]["OPTIONS"]["location"] = {storage!r}
@@ -67,7 +62,9 @@ class Gate:
         self._storage = project.storage
         folder = Path(project.folder, "settings")
         settings = folder / "further_settings.py"
-        settings.write_text(settings.read_text() + IMPATIENT.format(storage=str(project.storage)))
+        settings.write_text(
+            settings.read_text() + REDELIVER_SOON + SETTINGS.format(storage=str(project.storage))
+        )
         (folder / "gated.py").write_text(GATED.format(gate=str(self._path), half=HALF))
 
     @contextmanager

@@ -20,7 +20,7 @@ from igny8_backup.locks.host import file_lock
 from igny8_backup.store import open_store
 from tests.management.state import manifests
 from tests.services.project import Project
-from tests.tasks.celery_app import SECONDS, worker
+from tests.tasks.celery_app import REDELIVER_SOON, SECONDS, worker
 
 GATE = """
 import time
@@ -31,22 +31,6 @@ from celery import shared_task
 def gate(path):
     while Path(path).exists():
         time.sleep(0.05)
-"""
-
-# Workers check every second, not every 100, for messages that another one fetched and has not started.
-IMPATIENT = """
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
-}
-"""
-
-# Workers check every second, not every 100, for messages that another one fetched and has not started.
-IMPATIENT = """
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1
-}
 """
 
 
@@ -120,7 +104,7 @@ def test_worker_task_delivered_to_two_runs_once(queued: Project, app: Celery) ->
     """Redis delivers a message to another worker when the first has not started it in time."""
     project = queued
     settings = Path(project.folder, "settings/further_settings.py")
-    settings.write_text(settings.read_text() + IMPATIENT)
+    settings.write_text(settings.read_text() + REDELIVER_SOON)
     (settings.parent / "gate.py").write_text(GATE)
     gate, task_id = project.folder / "the gate is shut", str(uuid.uuid4())
     gate.touch()
