@@ -87,7 +87,8 @@ class RunObserver:
         self._moved = time.monotonic()
         self._report_after = stall_seconds
         self._lock, self._advancing = threading.Lock(), threading.Lock()
-        self._streams, self._between = 0, ""
+        self._streams: dict[object, str] = {}  # what each monitored stream waits for
+        self._between = ""
         self._closed = threading.Event()
         # Daemon: a server that never answers reason() must not keep the interpreter from exiting.
         self._thread = threading.Thread(
@@ -123,12 +124,7 @@ class RunObserver:
         While ``party`` is ``""``, stalls are not reported.
         """
         with self._lock:
-            if self._report_after > self._stall_seconds:
-                self._progress.note(
-                    f"{self._what}: moving again after {self._stalled_for()} without progress."
-                )
-            self._waiting_for, self._moved = party, time.monotonic()
-            self._report_after = self._stall_seconds
+            self._record(party)
 
     def end_with(self, error: BackupError) -> None:
         """Make :meth:`monitor` raise ``error`` instead of yielding another block. Safe from any thread."""
@@ -141,33 +137,54 @@ class RunObserver:
 
         In messages, ``source`` names what yields the blocks, and ``sink`` names what takes them. ``counted``:
         report the sizes of the blocks as progress. At the end, the run waits again for the party that was set
-        with :meth:`waiting_for` before. Several streams may be monitored at the same time.
+        with :meth:`waiting_for` before. Several streams may be monitored at the same time; the run then waits
+        for the parties of all of them.
         """
-        with closing(blocks), self._stream():
-            self.waiting_for(source)
+        with closing(blocks), self._stream() as waiting_for:
+            waiting_for(source)
             for block in blocks:
                 if self._ended_by:
                     raise self._ended_by
                 if counted:
                     self.advance(len(block))
-                self.waiting_for(sink)
+                waiting_for(sink)
                 yield block
-                self.waiting_for(source)
-        if not self._streams:
-            self.waiting_for(self._between)
+                waiting_for(source)
+        with self._lock:
+            self._record(self._parties() or self._between)
 
     @contextmanager
-    def _stream(self) -> Iterator[None]:
-        """Count the streams that are monitored, and remember what the run waited for before the first."""
+    def _stream(self) -> Iterator[Callable[[str], None]]:
+        """Monitor one more stream; yield the function that records what it waits for.
+
+        What the run waited for before the first stream is remembered.
+        """
+        stream = object()
+
+        def waiting_for(party: str) -> None:
+            with self._lock:
+                self._streams[stream] = party
+                self._record(self._parties())
+
         with self._lock:
             if not self._streams:
                 self._between = self._waiting_for
-            self._streams += 1
+            self._streams[stream] = ""
         try:
-            yield
+            yield waiting_for
         finally:
             with self._lock:
-                self._streams -= 1
+                del self._streams[stream]
+
+    def _parties(self) -> str:
+        """Return what all monitored streams wait for. The caller holds the lock, here and below."""
+        return " and ".join(sorted({party for party in self._streams.values() if party}))
+
+    def _record(self, party: str) -> None:
+        if self._report_after > self._stall_seconds:
+            self._progress.note(f"{self._what}: moving again after {self._stalled_for()} without progress.")
+        self._waiting_for, self._moved = party, time.monotonic()
+        self._report_after = self._stall_seconds
 
     def _check_for_stalls(self) -> None:
         while not self._closed.wait(max(self._report_after - self._idle_seconds(), 0.05)):
