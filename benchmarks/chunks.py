@@ -1,13 +1,16 @@
 """``python -m benchmarks.chunks``: compare dumps in chunks, full and after a day of changes, with peers.
 
 A day brings 0.4 % new rows in the ledger, 0.4 % new events, 0.4 % new and 0.5 % updated articles. The restore
-is that of the last of ``--increments`` backups, between which a part of these changes was made.
+is that of the last of ``--increments`` hourly backups after a full one, between which a part of these changes
+was made. Their clock is simulated: 167 of them are a week, with a differential backup each day.
 """
 
 from __future__ import annotations
 
 import shutil
 from argparse import Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from benchmarks.contest import START, Contestant, Results, Target, hold
 from benchmarks.database_checks import DumpCheck, RowsCheck
 from benchmarks.machine import facts, versions_of
 from benchmarks.measure import Argv, run
+from benchmarks.month_keepers import Ours, set_up_django
 from benchmarks.project import DJANGO_START, Project, bytes_in
 from benchmarks.server import KeptServer
 
@@ -34,6 +38,7 @@ DAY_TARGETS = (
     Target(ours="ours", against="restic", what="stored", limit=0.06),
 )
 RESTORE_TARGETS = (Target(ours="ours", against="pg_restore", what="wall", limit=1.05),)
+CONTESTS = ("full", "day", "restore")
 _SECRET = "of no use elsewhere"
 
 
@@ -109,12 +114,17 @@ class Peers:
     def restores(self, increments: int) -> list[Contestant]:
         """Return the contestants that restore the database. Makes a full backup and ``increments`` others."""
         self.emptied()
-        run(self.project.manage("backup_db", "--full"), env=self.env, cwd=self.project.folder)
+        self.project.environment |= self.env
+        set_up_django(self.project, {})
+        keeper = Ours(self.project, self.pg_dump, {})
+        start = datetime.now(UTC) - timedelta(hours=increments)
+        keeper.backup(start)
         for hour in range(increments):
             with self.server.connect(self.name) as connection:
                 for change in HOUR:
                     connection.execute(change.format(hour=hour).encode())
-            run(self.project.manage("backup_db"), env=self.env, cwd=self.project.folder)
+            keeper.backup(start + timedelta(hours=hour + 1))
+        kinds = ", ".join(f"{count} {kind}" for kind, count in keeper.kinds().items())
         run((*self.pg_dump, "--compress=0", f"--file={self.file}"), env=self.env, cwd=self.project.folder)
         rows, beside = RowsCheck(self.server, self.name), f"{self.name}_restored"
         ours = ("restore_all", "--only", "db", "--noinput", "--database-name", self.name)
@@ -126,7 +136,7 @@ class Peers:
                 key="ours",
                 django=True,
                 title="`restore_all --only db`",
-                note=f"from chunks, after {increments} increments; checked, migrated, swapped",
+                note=f"from chunks, after hourly backups: {kinds}; checked, migrated, swapped",
                 commands=lambda: [self.project.manage(*ours, "--identity", self.project.identity)],
                 check=partial(self.check_restored, rows),
             ),
@@ -203,7 +213,7 @@ class Peers:
         return size
 
 
-def measured(options: Namespace) -> tuple[Results, Results, Results, KeptServer]:
+def measured(options: Namespace) -> tuple[list[tuple[Results, Sequence[Target]]], KeptServer]:
     scale = common.scale(options)
     source, name = f"benchmark_{scale}", f"chunked_{scale}"
     with common.work_folder(options) as work, KeptServer(options.postgresql, work) as server:
@@ -213,29 +223,38 @@ def measured(options: Namespace) -> tuple[Results, Results, Results, KeptServer]
         url = server.url(name)
         project = Project(work / "chunks", database_url=url, bin_dir=server.bin_dir, sites=work / "no-sites")
         peers = Peers(project, server, name, options.slow_runs)
+        found: list[tuple[Results, Sequence[Target]]] = []
         try:
-            full = hold("First backup in chunks", peers.contestants(after_a_day=False), options.runs)
-            peers.remember()
-            with server.connect(name) as connection:
-                for change in DAY:
-                    connection.execute(change.encode())
-            day = hold("Backup in chunks after a day", peers.contestants(after_a_day=True), options.runs)
-            restores = hold("Restore from chunks", peers.restores(options.increments), options.runs)
+            if "full" in options.contests:
+                contestants = peers.contestants(after_a_day=False)
+                found.append((hold("First backup in chunks", contestants, options.runs), FULL_TARGETS))
+            if "day" in options.contests:
+                peers.remember()
+                with server.connect(name) as connection:
+                    for change in DAY:
+                        connection.execute(change.encode())
+                contestants = peers.contestants(after_a_day=True)
+                found.append((hold("Backup in chunks after a day", contestants, options.runs), DAY_TARGETS))
+            if "restore" in options.contests:
+                contestants = peers.restores(options.increments)
+                found.append((hold("Restore from chunks", contestants, options.runs), RESTORE_TARGETS))
         finally:
             shutil.rmtree(project.folder, ignore_errors=True)
             server.drop_database(name)
-        return full, day, restores, server
+        return found, server
 
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--increments", type=int, default=24, help="Backups before the restore (24).")
+    parser.add_argument("--increments", type=int, default=24, help="Hourly backups before the restore (24).")
+    parser.add_argument(
+        "--contests", nargs="+", choices=CONTESTS, default=CONTESTS, help="What to measure (everything)."
+    )
     options = parser.parse_args()
     common.require_programs("zstd")
     machine = facts()
-    full, day, restores, server = measured(options)
+    contests, server = measured(options)
     machine |= {"PostgreSQL": str(server.major), **versions_of(("zstd",))}
-    contests = [(full, FULL_TARGETS), (day, DAY_TARGETS), (restores, RESTORE_TARGETS)]
     text = "\n".join(report.markdown(results, targets) for results, targets in contests)
     text += "\n" + report.closing_lines(machine, common.scale(options), options.runs)
     data = report.as_json(machine, contests, scale=common.scale(options))

@@ -1,14 +1,26 @@
-"""The programs that keep the hourly dumps of ``benchmarks.month_storage``, with one interface."""
+"""The programs that keep hourly dumps under a simulated clock, with one interface."""
 
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from benchmarks.measure import Argv, RunFailed, run
 from benchmarks.project import Project, bytes_in
+
+
+def set_up_django(project: Project, overrides: Mapping[str, object]) -> None:
+    """Set up Django in this process with the environment of ``project``; change ``IGNY8_BACKUP``."""
+    os.environ.update(project.environment)
+    import django
+    from django.conf import settings
+
+    django.setup()
+    settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, **overrides}
 
 
 class Keeper(ABC):
@@ -73,6 +85,15 @@ class Ours(Keeper):
             found = {entry.id: entry.manifest for entry in context.catalog.entries()}
         dated = {manifest.started: name for name, manifest in found.items() if manifest}
         return dict(sorted(dated.items()))
+
+    def kinds(self) -> dict[str, int]:
+        """Return how many dumps in storage are of each kind."""
+        from igny8_backup.operations.context import open_context
+
+        with open_context() as context:
+            manifests = [entry.manifest for entry in context.catalog.entries() if entry.manifest]
+        parts = [part for manifest in manifests for part in manifest.databases]
+        return dict(Counter(part.chunked.kind for part in parts if part.chunked))
 
     def archive(self, backup_id: str) -> Sequence[Argv]:
         path = self.project.folder / "archive"

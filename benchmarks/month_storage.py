@@ -8,7 +8,6 @@ both are restored and compared with the database as it was.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from benchmarks.machine import facts, versions_of
 from benchmarks.measure import say
 from benchmarks.month import FIRST, PRUNED_AT
 from benchmarks.month_edits import edits
-from benchmarks.month_keepers import Keeper, Ours, Restic
+from benchmarks.month_keepers import Keeper, Ours, Restic, set_up_django
 from benchmarks.options import QUICK, TWENTIETH
 from benchmarks.project import Project
 from benchmarks.server import KeptServer
@@ -80,7 +79,7 @@ def measured(options: Namespace) -> Found:
         }
         try:
             rules = retention(every)
-            _set_up_django(project, rules)
+            set_up_django(project, {"RETENTION": rules, "JOBS": 1})
             plain = (server.bin_dir / "pg_dump", "--format=custom", "--compress=0", f"--dbname={url}")
             keepers = [kind(project, plain, rules) for kind in (Ours, Restic)]
             checks: dict[datetime, DumpCheck] = {}
@@ -116,15 +115,6 @@ def restore(keeper: Keeper, checks: Mapping[datetime, DumpCheck], most: int) -> 
 
 def _to_the_hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
-
-
-def _set_up_django(project: Project, rules: Mapping[str, int]) -> None:
-    os.environ.update(project.environment)
-    import django
-    from django.conf import settings
-
-    django.setup()
-    settings.IGNY8_BACKUP = {**settings.IGNY8_BACKUP, "RETENTION": dict(rules), "JOBS": 1}
 
 
 def table(found: Found) -> str:
