@@ -65,6 +65,7 @@ class ArchiveWriter:
         self._old_packs = _OLD_PACKS // writers
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
+        self._last: tuple[bytes, Location] | None = None  # the digest and location of the last chunk
         # For all packs in turn. A page is allocated when it is used.
         self._packs = deque(memoryview(mmap(-1, PACK_BYTES)) for _ in range(behind + 1))
         self._behind = Behind(behind) if behind else None
@@ -103,10 +104,15 @@ class ArchiveWriter:
     def _write_window(self, window: list[memoryview]) -> None:
         digests = list(map(self._digest, window))
         known: list[Location | None] = [None] * len(window)
-        if len(self._runs) < _OLD_RUNS:
+        may_refer = len(self._runs) < _OLD_RUNS
+        if may_refer:
             known = _within_limit(_of_same_length(self._find(digests), window), self._old_packs)
         for chunk, digest, location in zip(window, digests, known, strict=True):
-            found = location or self._add(chunk)
+            repeated = None  # the zeros of a sparse file are one chunk, again and again
+            if may_refer and self._last and self._last[0] == digest:
+                repeated = self._last[1]
+            found = location or repeated or self._add(chunk)
+            self._last = digest, found
             number = self._numbers.setdefault(found.pack, len(self._numbers))
             self._runs.append(number, found.offset, found.length)
             self._record(digest, found)

@@ -61,6 +61,15 @@ def test_unchanged_archive_stores_nothing() -> None:
     assert list(index.runs) == [(0, 0, len(archive))]
 
 
+def test_zeros_are_stored_once() -> None:
+    """A sparse file can have gigabytes of them: a pack for each 8 MiB would be thousands of objects."""
+    archive, packs = noise(1 << 20) + bytes(60 << 20) + noise(1 << 20, seed=2), Packs()
+    index = packs.write(archive, "a")
+    assert packs.read(index) == archive
+    assert sum(packs.sizes.values()) < 3 << 20
+    assert packs.decoded == ["a-0001"]
+
+
 def test_empty_archive_has_no_packs() -> None:
     packs = Packs()
     index = packs.write(b"", "a")
