@@ -62,7 +62,9 @@ class TextProgress:
             self._total = max(self._total, self._done)  # an estimate
         if self._count_total is not None:
             self._count_total = max(self._count_total, self._count)
-        number = f"{self._count:,}{_of(self._count, self._count_total)} {self._unit}"
+        expected = _of(self._count, self._count_total)
+        unit = self._unit.removesuffix("s") if self._count == 1 and not expected else self._unit
+        number = f"{self._count:,}{expected} {unit}"
         counted = [number] if self._count else []
         if self._live and self._task is not None:
             description = ", ".join([self._what, *counted])

@@ -161,6 +161,14 @@ def test_progress_beyond_the_estimate_raises_the_total() -> None:
     assert "4 MB, 3 files" in last
 
 
+def test_progress_of_one_file_is_in_the_singular() -> None:
+    stream = io.StringIO()
+    with TextProgress(stream, every=-1) as shown:
+        shown.begin("files uploads", 1_000_000, 1)
+        shown.advance(1_000_000, 1)
+    assert "1 MB, 1 file, " in stream.getvalue()
+
+
 def test_progress_of_work_without_a_size_shows_the_count() -> None:
     stream = io.StringIO()
     with TextProgress(stream, every=-1) as shown:
