@@ -83,6 +83,6 @@ def iter_fleets(
 
 
 def fleet_ids(store: Store) -> Iterator[str]:
-    """Yield the ids of all fleet backups. Raises ``StorageError``."""
+    """Yield the ids of all fleet backups and fleet restores. Raises ``StorageError``."""
     names = (name.strip("/").rsplit("/", 1)[-1] for name in store.list_dirs(keys.FLEETS))
     return filter(keys.is_id, names)

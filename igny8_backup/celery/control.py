@@ -22,6 +22,16 @@ class Queue:
     messages: int
 
 
+def broker_problem(error: Exception) -> str:
+    """Return why the broker cannot be used, as the end of a sentence, without anything of its URL.
+
+    ``error`` is what a library of Celery has raised. The messages of most errors can contain the password.
+    """
+    if isinstance(error, ImportError):
+        return f"Celery cannot load what it needs for this broker ({error})"
+    return f"the broker cannot be reached ({type(error).__name__})"
+
+
 def backup_queues(app: Any, queues: Collection[str]) -> set[str]:
     """Return the queues whose tasks are backups only: ``queues``, and the one of scheduled fleet backups.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from igny8_backup import __version__
-from igny8_backup.celery.control import ANSWER_SECONDS, Control
+from igny8_backup.celery.control import ANSWER_SECONDS, Control, broker_problem
 from igny8_backup.celery.workers import find_app
 from igny8_backup.common.clock import utc_now
 from igny8_backup.common.outside import is_from_outside
@@ -89,7 +89,7 @@ def ask_hosts(config: Config, names: Collection[str] = ()) -> FleetWorkers:
     except Exception as error:  # the libraries of brokers raise exceptions of any class
         if is_from_outside(error):
             raise
-        return FleetWorkers(unasked=f"the broker cannot be reached ({type(error).__name__})")
+        return FleetWorkers(unasked=broker_problem(error))
     order = [name for name in queues.values() if name in found]
     silent = tuple(name for name in queues.values() if name not in found)
     return FleetWorkers(workers={name: found[name] for name in order}, silent=silent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from igny8_backup.celery.control import CONNECT_SECONDS
+from igny8_backup.celery.control import CONNECT_SECONDS, broker_problem
 from igny8_backup.celery.workers import find_app
 from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, RefusedError
@@ -32,15 +32,15 @@ def send_task(
     receives it more than ``expires`` seconds later. Raises ``RefusedError`` if the project has no Celery app
     whose workers could do it, and ``BackupError`` if the broker does not answer within a few seconds.
     """
-    app, unasked = find_app()
-    if app is None:
-        raise RefusedError(
-            f"Tasks cannot be sent: {unasked}.",
-            unchanged="Nothing was queued.",
-            hint='Use Celery with a broker such as Redis: see "Celery tasks" in the documentation.',
-        )
     options = {"queue": queue} if queue else {}
     try:
+        app, unasked = find_app()
+        if app is None:
+            raise RefusedError(
+                f"Tasks cannot be sent: {unasked}.",
+                unchanged="Nothing was queued.",
+                hint='Use Celery with a broker such as Redis: see "Celery tasks" in the documentation.',
+            )
         with app.connection_for_write(transport_options=LIMITS) as connection:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
             sent = app.send_task(
@@ -53,11 +53,14 @@ def send_task(
                 expires=expires,
                 **options,
             )
+    except RefusedError:
+        raise
     except Exception as error:  # the libraries of brokers raise exceptions of any class
         if is_from_outside(error):
             raise
+        problem = broker_problem(error)
         raise BackupError(
-            f"The broker cannot be reached ({type(error).__name__}).",
+            f"{problem[0].upper()}{problem[1:]}.",
             unchanged="Nothing was queued.",
             hint="Check that the broker runs, then try again.",
         ) from None

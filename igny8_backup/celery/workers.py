@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from igny8_backup.celery.control import ANSWER_SECONDS, REPLY_SECONDS, Control, Queue, backup_queues
+from igny8_backup.celery.control import (
+    ANSWER_SECONDS,
+    REPLY_SECONDS,
+    Control,
+    Queue,
+    backup_queues,
+    broker_problem,
+)
 from igny8_backup.common.outside import is_from_outside
 from igny8_backup.errors import BackupError, RefusedError
 
@@ -70,8 +77,7 @@ def ask_workers(apart_from: Collection[str] = ()) -> Workers:
     except Exception as error:  # the libraries of brokers raise exceptions of any class
         if is_from_outside(error):
             raise
-        unasked = f"the broker cannot be reached ({type(error).__name__})"
-        return Workers(broker=broker, unasked=unasked, unreachable=True)
+        return Workers(broker=broker, unasked=broker_problem(error), unreachable=True)
 
 
 def stop_workers(*, seconds: float, apart_from: Collection[str] = ()) -> tuple[str, ...]:
@@ -82,11 +88,11 @@ def stop_workers(*, seconds: float, apart_from: Collection[str] = ()) -> tuple[s
     is raised. Also raises :class:`RefusedError` if a worker does not exit, and :class:`BackupError` if the
     broker stops answering.
     """
-    app, _ = find_app()
-    if app is None:
-        return ()
     deadline = time.monotonic() + seconds
     try:
+        app, _ = find_app()
+        if app is None:
+            return ()
         with Control(app) as control:
             names = control.names(backup_queues(app, apart_from))
             if names:
@@ -98,7 +104,7 @@ def stop_workers(*, seconds: float, apart_from: Collection[str] = ()) -> tuple[s
         if is_from_outside(error):
             raise
         raise BackupError(
-            f"The broker stopped answering while workers were being stopped ({type(error).__name__}).",
+            f"The workers could not be stopped: {broker_problem(error)}.",
             unchanged="Nothing was restored.",
             hint="Stop the workers by hand, then run the command again with --ignore-workers.",
         ) from None
@@ -110,22 +116,22 @@ def purge_queues(names: Collection[str] = ()) -> int:
     Raises :class:`BackupError` if there is no app or the broker does not answer.
     """
     hint = "Before the workers start, run: celery -A PROJECT purge."
-    app, unasked = find_app()
-    if app is None:
-        raise BackupError(
-            f"No queue was purged: {unasked}.", unchanged="The waiting tasks were not discarded.", hint=hint
-        )
     try:
-        with Control(app) as control:
-            return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
+        app, unasked = find_app()
+        if app is not None:
+            with Control(app) as control:
+                return sum(control.purge(name) for name in sorted({*app.amqp.queues, *names}))
     except Exception as error:  # the libraries of brokers raise exceptions of any class
         if is_from_outside(error):
             raise
         raise BackupError(
-            f"The queues could not be purged ({type(error).__name__}).",
+            f"The queues could not be purged: {broker_problem(error)}.",
             unchanged="Some tasks may still wait in the queues.",
             hint=hint,
         ) from None
+    raise BackupError(
+        f"No queue was purged: {unasked}.", unchanged="The waiting tasks were not discarded.", hint=hint
+    )
 
 
 def scheduled_tasks() -> list[str] | None:
@@ -160,7 +166,10 @@ def _project_app() -> tuple[Any, str]:
 
 
 def find_app() -> tuple[Any, str]:
-    """Return the project's Celery app, or ``None`` and the reason why no worker can be asked."""
+    """Return the project's Celery app, or ``None`` and the reason why no worker can be asked.
+
+    Raises exceptions of any class if Celery cannot load the transport of the broker.
+    """
     app, unasked = _project_app()
     if app is None:
         return None, unasked

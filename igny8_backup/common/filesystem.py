@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,12 @@ UNSUPPORTED = frozenset(
 
 LINKS_UNSUPPORTED = UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 """Errors with which link(2) refuses a link that the file system cannot make: EPERM on FAT and exFAT."""
+
+
+def create_command(folder: Path) -> str:
+    """Return the shell command that creates ``folder`` for the user of the application, for messages."""
+    quoted = shlex.quote(str(folder))
+    return f"mkdir -p {quoted} && chown APPUSER {quoted}"
 
 
 def cannot(error: OSError) -> bool:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from igny8_backup.common.filesystem import try_lock
+from igny8_backup.common.filesystem import create_command, try_lock
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import FilesError, LockedError
 
@@ -118,10 +118,13 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(state_dir / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        hint = "Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume."
+        if isinstance(error, PermissionError):
+            hint = f"Create it for the user of the application: {create_command(state_dir)}."
         raise FilesError(
             f"The state folder {state_dir} cannot be used: {error.strerror}.",
             unchanged="Nothing was changed.",
-            hint="Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume.",
+            hint=hint,
         ) from None
     try:
         try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from igny8_backup.catalog.backups import Entry
 from igny8_backup.catalog.fleets import Fleet
-from igny8_backup.common.humanize import age_in_words, size_in_words, time_taken
+from igny8_backup.common.humanize import age_in_words, count_in_words, size_in_words, time_taken
 from igny8_backup.errors import UsageError
 from igny8_backup.formats.details import Details
 from igny8_backup.formats.documents.annotations import DRILLED, Annotations
@@ -129,10 +129,9 @@ def manifest_lines(manifest: Manifest) -> Iterator[str]:
         dumped = dumped if part.object else _reason(part.error)
         yield f"  database {part.alias}: {part.state}, {part.engine}, {dumped}"
     for tree in manifest.trees:
-        counts = (
-            f"{tree.files} files, {tree.directories} folders, {tree.links} links, {tree.skipped} skipped"
-            f"{f', {tree.excluded} excluded' if tree.excluded else ''}"
-        )
+        counted = {"file": tree.files, "folder": tree.directories, "link": tree.links}
+        counts = ", ".join(count_in_words(number, noun) for noun, number in counted.items())
+        counts += f", {tree.skipped} skipped{f', {tree.excluded} excluded' if tree.excluded else ''}"
         described = _reason(tree.error) if tree.error else counts
         yield f"  files {tree.name} ({tree.role}): {tree.state}, {described}"
     for item in manifest.objects():

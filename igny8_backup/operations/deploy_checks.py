@@ -19,7 +19,7 @@ from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, proj
 from igny8_backup.conf.sections.schedule import backups_yield
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
-from igny8_backup.operations.guards import object_lock, public_storage, signing_checks
+from igny8_backup.operations.guards import folders, object_lock, public_storage, signing_checks
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.history.expected_hosts import undeclared_note
 from igny8_backup.operations.installation import changed_defaults
@@ -52,6 +52,7 @@ def find_problems(config: Config) -> list[Problem]:
     """Return the problems that can be expected in the next backup."""
     return [
         *missing_trees(config),
+        *folders.problems(config),
         *unset_host(config),
         *undeclared_host(config),
         *absent_schedule(),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from igny8_backup.celery.control import broker_problem
 from igny8_backup.celery.send import send_task
 from igny8_backup.celery.workers import find_app
+from igny8_backup.common.outside import is_from_outside
 
 
 class CeleryQueue:
@@ -13,7 +15,12 @@ class CeleryQueue:
 
     def refusal(self) -> str:
         """Return why no worker would do a task; ``""`` if one would."""
-        app, unasked = find_app()
+        try:
+            app, unasked = find_app()
+        except Exception as error:  # the libraries of brokers raise exceptions of any class
+            if is_from_outside(error):
+                raise
+            return broker_problem(error)
         if app is None:
             return unasked
         if app.conf.task_always_eager:

@@ -14,7 +14,9 @@ import pytest
 from igny8_backup.conf import Problem
 from igny8_backup.operations import deploy_checks
 from igny8_backup.operations.context import BackupContext
+from igny8_backup.operations.guards import folders
 from igny8_backup.schedules import beat_schedule
+from tests.trees.tools import in_child
 
 
 def ids(problems: list[Problem]) -> list[str]:
@@ -26,6 +28,22 @@ def test_missing_trees_reports_a_missing_tree(context: BackupContext, trees: tup
     trees[1].rename(trees[1].with_name("away"))
     (problem,) = deploy_checks.missing_trees(context.config)
     assert problem.id.endswith("W002") and str(trees[1]) in problem.message
+
+
+def test_folders_that_this_user_cannot_create_are_reported(context: BackupContext, settings: Any) -> None:
+    assert folders.problems(context.config) == []
+    state, scratch = Path("/nowhere/state"), Path("/etc/passwd/scratch")
+    moved = replace(context.config, state_dir=state, scratch_dir=scratch)
+    storage = {**settings.STORAGES["dbbackup"], "OPTIONS": {"location": "/nowhere/my backups"}}
+    settings.STORAGES = {**settings.STORAGES, "dbbackup": storage}
+    found = in_child(
+        lambda: [(problem.id, str(problem)) for problem in folders.problems(moved)], as_nobody=True
+    )
+    assert {number for number, _ in found} == {"igny8_backup.W008"}
+    of_state, of_scratch, of_backups = (text for _, text in found)
+    assert f"STATE_DIR ({state}) cannot be used: the user of this process may not write to /." in of_state
+    assert f"SCRATCH_DIR ({scratch}) cannot be used: /etc/passwd is not a folder." in of_scratch
+    assert "mkdir -p '/nowhere/my backups' && chown APPUSER '/nowhere/my backups'" in of_backups
 
 
 def test_unset_host_in_a_container_is_reported(context: BackupContext, settings: Any, tmp_path: Path) -> None:

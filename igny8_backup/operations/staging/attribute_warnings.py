@@ -20,9 +20,9 @@ def note_skips(progress: Progress, tree: str) -> OnSkip:
 
 
 def note_owners(progress: Progress, tree: str, number: int) -> None:
-    """Note that the owners of ``number`` files and folders of ``tree`` could not be restored."""
+    """Note that the owner or group of ``number`` files and folders of ``tree`` could not be restored."""
     if number:
         progress.note(
-            f"{tree}: the owners of {number} files and folders were not restored, because only root can do"
-            " that. They belong to the user of this process."
+            f"{tree}: the owner or group of {number} files and folders was not restored, because only root"
+            " can do that. They belong to the user and a group of this process."
         )
