@@ -184,7 +184,7 @@ class Story:
             self._say(f"    age -d -i {_quoted(place.key)} {_quoted(dump)} |")
             self._say(f"      zstd -d | {_quoted(bin_dir / 'pg_restore')} --list")
         self._say("  Look into the storage:  ls -lR " + _quoted(place.storage))
-        again = f"python {shlex.quote(sys.argv[0])} demo"
+        again = f"{_quoted(_from_here(Path(sys.executable)))} {shlex.quote(sys.argv[0])} demo"
         self._say(f"  Run it all again:       {again}")
         self._say(f"  Other sizes:            {again} --rows 1000000 --files 20000")
         self._say("  In your own project:    see 'Tutorial' in the documentation")
@@ -204,6 +204,11 @@ def _files(root: Path) -> Iterator[Path]:
 def _first(lines: list[str], begin: str) -> str:
     """Return the first line that begins with ``begin``."""
     return next(line for line in lines if line.startswith(begin))
+
+
+def _from_here(path: Path) -> Path:
+    """Return ``path``, relative to the current folder if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _quoted(path: Path) -> str:

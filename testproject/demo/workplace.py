@@ -53,7 +53,7 @@ class Workplace:
             os.pwrite(self._lock, NOTE.encode(), 0)
             self._empty()
             for path in (self.storage, self.sites, self.uploads, self.state, self.scratch):
-                path.mkdir(mode=0o700)
+                path.mkdir(mode=0o700, parents=True)
         except BaseException:
             self._unlock()
             raise
@@ -69,7 +69,7 @@ class Workplace:
         """Create and return the folder of the server: in here, or for root where its account can enter."""
         if os.geteuid() != 0:
             base = self.folder / "server"
-            base.mkdir(mode=0o700)
+            base.mkdir(mode=0o700, parents=True)
             return base
         base = private_folder("igny8-demo-")
         (base / MARKER).write_text(NOTE)

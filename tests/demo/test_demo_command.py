@@ -16,6 +16,8 @@ import pytest
 from demo.installed import installed
 from demo.story import MAJOR
 
+from tests.docs.output import skeleton
+from tests.docs.pages import page
 from tests.services import unavailable
 from tests.services.project import MANAGE
 
@@ -47,6 +49,7 @@ def test_demo_succeeds_and_serves_the_page_when_run_again(argv: list[str | Path]
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("database", "sites-data", "uploads"):
         assert f"  {name}: equal" in done.stdout
+    assert _as_on_any_machine(done.stdout, tmp_path / "demo") == _as_on_any_machine(_shown(), SHOWN_FOLDER)
     assert list((tmp_path / "demo/storage").rglob("manifest.json"))
     served = [*argv, "--serve"]
     with subprocess.Popen(
@@ -68,6 +71,29 @@ def test_demo_succeeds_and_serves_the_page_when_run_again(argv: list[str | Path]
     assert "Newest good backup of each database and tree" in page
     assert "database default of demo" in page and "Set aside by restores on demo" in page
     assert not (tmp_path / "demo/server").exists() and not (tmp_path / "demo/server-folder").exists()
+
+
+SHOWN_FOLDER = Path("/home/op/igny8_backup/testproject/.demo")
+
+
+def _shown() -> str:
+    """Return what the page about the demo says that it prints."""
+    found = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- /demo -->", page("demo"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def _as_on_any_machine(text: str, folder: Path) -> list[str]:
+    """Return the sorted lines without ids, keys, sizes, numbers and paths."""
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text.replace(str(folder), "FOLDER"))
+    for pattern, word in (
+        (r"age1\w+|AAAA\S+", "KEY"),
+        (r"--(rows|files)=\d+", r"--\1=N"),
+        (r"\S*(pg_restore|bin/python\S* \S*manage\.py)", r"\1"),
+        (r"python\S* \S*manage\.py", "python manage.py"),
+    ):
+        text = re.sub(pattern, word, text)
+    return [line for line in skeleton(text) if line]
 
 
 def _logged_in(url: str, user: str, password: str) -> str:
