@@ -92,7 +92,7 @@ def check_sqlite(**kwargs: Any) -> list[Problem]:
 
 @_registered(Tags.security, deploy=True)
 def check_next_backup(**kwargs: Any) -> list[Problem]:
-    """Return E032, E041 to E045, W002 to W008, W010 to W012, W019, W020, W022, W023, W030 to W033.
+    """Return E032, E041 to E045, W002 to W008, W010 to W014, W019, W020, W022, W023, W030 to W033.
 
     They are problems to expect in the next backup, found on the disk, in the storage and on the servers.
     """

@@ -23,6 +23,8 @@ from tests.services.postgres import NEWEST, PostgresServers
 from tests.services.project import COVERAGE_STARTUP, MEASURING, Project, create, drop
 from tests.services.redis import RedisServer
 from tests.services.redis import installed as installed_redis
+from tests.services.s3 import RcloneS3
+from tests.services.s3 import installed as installed_rclone
 
 SERVICES = {"postgres_servers", "redis_server", "s3_server", "moto_server", "localstack"}
 """Fixtures that start a server: a test that uses one of them, directly or not, is marked ``services``."""
@@ -161,6 +163,16 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     if program is None:
         unavailable("redis-server is not installed.")
     with RedisServer(program, tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
+    """A real S3 server."""
+    program = installed_rclone()
+    if program is None:
+        unavailable("rclone is not installed.")
+    with RcloneS3(program, tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 

@@ -66,7 +66,7 @@ def ask_workers(apart_from: Collection[str] = ()) -> Workers:
         if app is None:
             return Workers(unasked=unasked)
         with app.connection_for_write() as connection:
-            broker = connection.as_uri()
+            broker = connection.as_uri() if connection.password else connection.as_uri().replace(":**@", "")
             if "fanout" not in connection.transport.implements.exchange_type:
                 unasked = f"the broker ({connection.transport_cls}) has no remote control"
                 doubt = f"Celery workers cannot be asked whether they are running: {unasked}"

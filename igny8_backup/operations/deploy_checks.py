@@ -13,16 +13,24 @@ from pathlib import Path
 from django.apps import apps
 from django.conf import settings
 from django.db import Error, router
+from django.utils.module_loading import import_string
 
 from igny8_backup.celery.workers import scheduled_tasks
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
 from igny8_backup.conf.sections.schedule import backups_yield
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
-from igny8_backup.operations.guards import folders, object_lock, public_storage, signing_checks
+from igny8_backup.operations.guards import (
+    folders,
+    object_lock,
+    public_storage,
+    signing_checks,
+    storage_answers,
+)
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.history.expected_hosts import undeclared_note
 from igny8_backup.operations.installation import changed_defaults
+from igny8_backup.operations.restore.other_workers import other_queues
 from igny8_backup.streams.side_by_side import streams_at_once
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -53,6 +61,8 @@ def find_problems(config: Config) -> list[Problem]:
     return [
         *missing_trees(config),
         *folders.problems(config),
+        *storage_answers.problems(config),
+        *unusable_workers(config),
         *unset_host(config),
         *undeclared_host(config),
         *absent_schedule(),
@@ -77,6 +87,28 @@ def missing_trees(config: Config) -> list[Problem]:
         for name, path in {**config.sites, **config.logs}.items()
         if not path.is_dir()
     ]
+
+
+def unusable_workers(config: Config) -> list[Problem]:
+    """Return W014 if a restore could not ask all workers of the project whether they are running."""
+    if config.workers:
+        try:
+            if callable(import_string(config.workers)):
+                return []
+            why = "is not a function"
+        except ImportError as error:
+            why = f"cannot be imported: {error}"
+        hint = (
+            f"Correct {SETTING}['WORKERS']: a function without arguments that returns the names of workers."
+        )
+        return [make_problem("W014", f"{SETTING}['WORKERS'] ({config.workers}) {why}.", hint)]
+    if queues := other_queues():
+        message = (
+            f"restore_all cannot ask the workers of {', '.join(queues)} whether they are running, and refuses"
+            " to replace data unless you stop them and say --ignore-workers."
+        )
+        return [make_problem("W014", message, f"Name a function in {SETTING}['WORKERS'] that lists them.")]
+    return []
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:

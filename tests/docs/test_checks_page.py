@@ -12,7 +12,12 @@ from tests.docs.pages import page, section
 PACKAGE = Path(igny8_backup.__file__).parent
 ID = re.compile(r'"(?:igny8_backup\.)?([EW]\d{3})"')
 HEADING = re.compile(r"^(##+ ([EW]\d{3}))$", re.MULTILINE)
-PAGES = {"reference/checks": "E", "reference/checks-storage": "E", "reference/checks-warnings": "W"}
+PAGES = {
+    "reference/checks": "E",
+    "reference/checks-storage": "E",
+    "reference/checks-warnings": "W",
+    "reference/checks-warnings-storage": "W",
+}
 
 
 def test_checks_page_has_one_section_for_each_id() -> None:

@@ -42,6 +42,8 @@ def test_show_files_on_the_same_host_needs_no_key(project: Project) -> None:
     assert "-rw-r-----            5 20" in plain.ended(0).stdout
     assert "\x1b" not in plain.stdout
     assert len(plain.stdout.splitlines()) == len(expected), "the newline in the file name is escaped"
+    (nothing,) = run_many(project, ["show_backup", newest, "--files", "uploads"])
+    assert f"No path in the trees of backup {newest} matches 'uploads'." in nothing.ended(2).stderr
     (only,) = [json.loads(line) for line in one.ended(0).stdout.splitlines()]
     assert (only["path"], only["size"], only["mode"]) == (spelled, 5, "0640")
     # For sites-data this is still the newest backup; for uploads the previous index is kept as well.

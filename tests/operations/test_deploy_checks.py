@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 
 from igny8_backup.conf import Problem
 from igny8_backup.operations import deploy_checks
@@ -44,6 +45,29 @@ def test_folders_that_this_user_cannot_create_are_reported(context: BackupContex
     assert f"STATE_DIR ({state}) cannot be used: the user of this process may not write to /." in of_state
     assert f"SCRATCH_DIR ({scratch}) cannot be used: /etc/passwd is not a folder." in of_scratch
     assert "mkdir -p '/nowhere/my backups' && chown APPUSER '/nowhere/my backups'" in of_backups
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("no.such.function", "cannot be imported: No module named 'no'"),
+        ("os.path.nothing", 'cannot be imported: Module "os.path" does not define a "nothing"'),
+        ("os.path.sep", "is not a function"),
+    ],
+)
+def test_workers_that_names_no_function_is_reported(context: BackupContext, path: str, why: str) -> None:
+    (problem,) = deploy_checks.unusable_workers(replace(context.config, workers=path))
+    assert problem.id.endswith("W014") and f"['WORKERS'] ({path}) {why}" in problem.message
+    assert deploy_checks.unusable_workers(replace(context.config, workers="os.listdir")) == []
+
+
+def test_other_queue_without_workers_is_reported(
+    context: BackupContext, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    assert deploy_checks.unusable_workers(context.config) == []
+    monkeypatch.setattr(django_settings, "INSTALLED_APPS", ["django_rq"])
+    (problem,) = deploy_checks.unusable_workers(context.config)
+    assert problem.id.endswith("W014") and "the workers of RQ" in problem.message
 
 
 def test_unset_host_in_a_container_is_reported(context: BackupContext, settings: Any, tmp_path: Path) -> None:

@@ -15,26 +15,16 @@ from storages.backends.s3 import S3Storage
 
 from igny8_backup.store import Retry, Store, open_store
 from igny8_backup.store.s3 import S3Store
-from tests.services import clouds, unavailable
+from tests.services import clouds
 from tests.services.clouds import Cloud
 from tests.services.proxy import CuttingProxy
-from tests.services.s3 import RcloneS3, installed
+from tests.services.s3 import RcloneS3
 
 OpenStore = Callable[..., S3Store]
 
 
 class PlainFiles(FileSystemStorage):
     """A subclass of Django's storage, which is used through Django's API."""
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneS3]:
-    """A real S3 server."""
-    program = installed()
-    if program is None:
-        unavailable("rclone is not installed.")
-    with RcloneS3(program, tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

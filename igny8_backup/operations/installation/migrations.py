@@ -74,6 +74,11 @@ def missing_migrations(details: DatabaseDetails) -> list[str]:
 def removed_apps(details: DatabaseDetails) -> list[str]:
     """Return a list with a note on apps of the backup that are not installed here, or an empty list."""
     gone = sorted(details.migrations.keys() - apps.app_configs.keys())
+    if gone:
+        # A migration of an installed app can replace migrations of an app that had another name before.
+        migrations = MigrationLoader(None, ignore_no_migrations=True).disk_migrations.values()
+        renamed = {app for migration in migrations for app, _ in migration.replaces}
+        gone = [app for app in gone if app not in renamed]
     listed = f"The backup contains migrations of apps that are not installed here: {', '.join(gone)}."
     return [f"{listed} Their tables are restored, but not migrated."] if gone else []
 

@@ -45,7 +45,8 @@ def accept(context: BackupContext, backup_id: str, reason: str, names: tuple[str
     Without ``names``, all suspect copies and all copies with an alarm of ``spot_check`` are accepted. An
     accepted copy is no longer suspect, its alarms end, and later copies are compared with it. Takes the lock,
     so that the backup cannot be pruned at the same time. Raises ``UsageError`` for an unknown id, for a name
-    that the backup does not contain, if there is nothing to accept, or for an empty or unprintable reason.
+    that the backup does not contain or whose copy there is nothing to accept about, or for an empty or
+    unprintable reason.
     """
     require_reason(reason, "An acceptance")
     note_unsigned(context, ACCEPTANCE, "The acceptance")
@@ -155,16 +156,16 @@ def _choose(history: History, backup_id: str, names: tuple[str, ...]) -> list[Co
             raise UsageError(what, unchanged=_UNCHANGED, hint=f"It contains: {listed}.")
     alarms = history.annotations.get(backup_id, Annotations()).spot_alarms()
     alarmed = {(item.kind, item.name) for item in alarms}
-    chosen = [
-        copy
-        for copy in copies
-        if (copy.part.name in names if names else copy.suspect or (copy.part.kind, copy.part.name) in alarmed)
-    ]
-    if not chosen:
-        what = f"No copy in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
+    bad = [copy for copy in copies if copy.suspect or (copy.part.kind, copy.part.name) in alarmed]
+    # Whoever accepts a copy once more gives another reason.
+    chosen = [copy for copy in copies if copy.part.name in names and (copy in bad or copy.accepted)]
+    fine = sorted(set(names) - {copy.part.name for copy in chosen})
+    if fine or not (names or bad):
+        of = f" of {', '.join(map(repr, fine))}" if fine else ""
+        what = f"No copy{of} in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
         hint = "List the backups, and see which are suspect: python manage.py list_backups."
         raise UsageError(what, unchanged=_UNCHANGED, hint=hint)
-    return chosen
+    return chosen if names else bad
 
 
 def _accepted(history: History, backup_id: str) -> tuple[AcceptedPart, ...]:

@@ -27,9 +27,10 @@ def list_files(
     index in ``STATE_DIR``, which needs no identity. If the local index is missing or damaged, reads the index
     in storage, which needs an identity if it is encrypted.
 
-    Raises ``UsageError`` for a backup without trees. If a needed identity is not given, raises
-    ``IntegrityError`` for a damaged local index, and ``IdentityError`` for a missing one. If
-    ``IntegrityError`` is raised after the first record, the records yielded so far cannot be trusted.
+    Raises ``UsageError`` for a backup without trees, and for a pattern that nothing matches. If a needed
+    identity is not given, raises ``IntegrityError`` for a damaged local index, and ``IdentityError`` for a
+    missing one. If ``IntegrityError`` is raised after the first record, the records yielded so far cannot be
+    trusted.
     """
     parts = [part for part in manifest.trees if part.state == COMPLETE and part.index]
     if not parts:
@@ -45,7 +46,23 @@ def list_files(
             context.progress.note(f"{damaged} The index in storage is read instead.")
         sources.append((part, local))
     chosen = Chosen(patterns=(parse_pattern(pattern),) if pattern else ())
-    return _records(context, sources, chosen, identities)
+    found = _records(context, sources, chosen, identities)
+    return _not_empty(found, manifest, pattern) if pattern else found
+
+
+def _not_empty(
+    found: Iterator[tuple[str, Record]], manifest: Manifest, pattern: str
+) -> Iterator[tuple[str, Record]]:
+    """Yield what was ``found``. Raises ``UsageError`` if that is nothing."""
+    first = next(found, None)
+    if first is None:
+        raise UsageError(
+            f"No path in the trees of backup {manifest.id} matches {pattern!r}.",
+            unchanged="Nothing was changed.",
+            hint="Give a path relative to the root of a tree: example.com, or '*/images/*.png'.",
+        )
+    yield first
+    yield from found
 
 
 def _unreadable(tree: str, damaged: str) -> BackupError:

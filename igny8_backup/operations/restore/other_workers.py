@@ -44,7 +44,11 @@ def find_workers(config: Config) -> Workers:
         except Exception as error:  # code of the project runs here
             if is_from_outside(error):
                 raise
-            reason = f"{SETTING}['WORKERS'] ({config.workers}) failed: {type(error).__name__}"
+            text = f": {error}" if isinstance(error, ImportError) else ""
+            reason = (
+                "workers cannot be asked whether they are running:"
+                f" {SETTING}['WORKERS'] ({config.workers}) failed: {type(error).__name__}{text}"
+            )
             return replace(found, doubt="; ".join(filter(None, (found.doubt, reason))))
         return replace(found, names=(*found.names, *others), others=others)
     if queues := other_queues():

@@ -15,10 +15,12 @@ STOP_SECONDS = 300
 """The default of ``WorkersPolicy.seconds``."""
 
 _UNASKED = "Celery workers cannot be asked whether they are running"
-_OTHERS_HINT = "Stop the workers by hand or in BEFORE_RESTORE, or give --ignore-workers."
-_DOUBT_HINT = (
-    "Make sure that they are stopped and give --ignore-workers, or name a function that lists running workers"
-    " in IGNY8_BACKUP['WORKERS']."
+_OTHERS_HINT = "Stop the workers by hand or in BEFORE_RESTORE, or give --ignore-workers instead."
+_LISTED_HINT = "or let a function in IGNY8_BACKUP['WORKERS'] list the running workers."
+_DOUBT_HINT = f"Make sure that they are stopped and give --ignore-workers, {_LISTED_HINT}"
+_DOUBT_STOP_HINT = (
+    "--stop-workers stops only workers that answer over the broker of Celery. Stop all workers by hand and"
+    f" give --ignore-workers instead, {_LISTED_HINT}"
 )
 _HINT = "Stop the workers (docker compose stop worker beat), or give --stop-workers or --ignore-workers."
 
@@ -73,12 +75,16 @@ def workers_blockers(workers: Workers, policy: WorkersPolicy, *, live: bool, hoo
     if policy.mode == IGNORE:
         return []
     doubt = _unknown(workers) if _forbids(policy, live=live) else ""
-    blockers = [f"{doubt}. {_DOUBT_HINT}"] if doubt else []
+    blockers = [f"{doubt}. {_doubt_hint(policy)}"] if doubt else []
     if policy.mode == REFUSE and workers.names and not hooks:
         blockers.append(f"{_listed(workers.names)}. {_HINT}")
     if policy.mode == STOP and workers.others and not hooks:
         blockers.append(f"{_listed(workers.others)}, which --stop-workers cannot stop. {_OTHERS_HINT}")
     return blockers
+
+
+def _doubt_hint(policy: WorkersPolicy) -> str:
+    return _DOUBT_STOP_HINT if policy.mode == STOP else _DOUBT_HINT
 
 
 def ensure_workers_stopped(
@@ -95,7 +101,7 @@ def ensure_workers_stopped(
         return ()
     found = find_workers(context.config)
     if (doubt := _unknown(found)) and _forbids(policy, live=live):
-        raise RefusedError(f"{doubt}.", unchanged="Nothing live was changed.", hint=_DOUBT_HINT)
+        raise RefusedError(f"{doubt}.", unchanged="Nothing live was changed.", hint=_doubt_hint(policy))
     if policy.mode == STOP:
         if found.others:
             what = f"{_listed(found.others)}, which --stop-workers cannot stop."

@@ -180,6 +180,20 @@ def test_stale_migrations_are_those_the_code_dropped() -> None:
     assert "gone" in removed_apps(details)[0]
 
 
+def test_app_that_had_another_name_is_installed(small: SmallProject) -> None:
+    """A migration of social_django, for example, replaces those of the app of another name before."""
+    back_up(small)
+    small.sql("INSERT INTO django_migrations (app, name, applied) VALUES ('store', '0001_initial', now())")
+    small.run("backup_db").ended(0)
+    assert "not installed here: store." in small.run(*DRY_RUN).ended(0).stdout
+    initial = small.folder / "shop/migrations/0001_initial.py"
+    replaces = "class Migration(migrations.Migration):\n    replaces = [('store', '0001_initial')]\n"
+    text = initial.read_text()
+    assert "class Migration(migrations.Migration):\n" in text
+    initial.write_text(text.replace("class Migration(migrations.Migration):\n", replaces))
+    assert "not installed here" not in small.run(*DRY_RUN).ended(0).stdout
+
+
 def test_by_app_sorts_and_drops_duplicates() -> None:
     found = by_app([("b", "2"), ("a", "1"), ("b", "1"), ("b", "2")])
     assert json.dumps(found) == '{"a": ["1"], "b": ["1", "2"]}'

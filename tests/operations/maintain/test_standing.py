@@ -321,6 +321,7 @@ def test_accept_holds_for_later_copies_after_the_accepted_one_was_pruned(
         ("20200101T000000Z-aaaaaa", (), "x", "There is no backup"),
         ("", ("nosuch",), "x", "no complete copy of 'nosuch'"),
         ("", (), "x", "nothing to accept"),
+        ("", ("sites",), "x", "No copy of 'sites' in backup .* is suspect"),
         ("", (), " ", "needs a reason"),
         ("", (), "a\nb", "needs a reason"),
     ],

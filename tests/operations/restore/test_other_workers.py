@@ -48,7 +48,10 @@ def test_other_queues_include_backends_of_tasks(monkeypatch: pytest.MonkeyPatch)
 
 def test_find_workers_function_that_is_missing_is_a_doubt(context: BackupContext) -> None:
     config = replace(context.config, workers="no.such.function")
-    assert "['WORKERS'] (no.such.function) failed: ModuleNotFoundError" in find_workers(config).doubt
+    doubt = (
+        "workers cannot be asked whether they are running: IGNY8_BACKUP['WORKERS'] (no.such.function) failed"
+    )
+    assert f"{doubt}: ModuleNotFoundError: No module named 'no'" in find_workers(config).doubt
 
 
 @pytest.fixture
@@ -74,6 +77,8 @@ def test_restore_asks_the_function_for_running_workers(queued: Project) -> None:
     assert "1 worker is running (rq:worker-1)" in refused.stderr and "--ignore-workers" in refused.stderr
     stopping = restore(queued, "rq:worker-1", "--stop-workers").ended(4)
     assert "(rq:worker-1), which --stop-workers cannot stop" in stopping.stderr
+    stopping = restore(queued, "fail", "--stop-workers").ended(4)
+    assert "Stop all workers by hand and give --ignore-workers instead" in stopping.stderr
     failing = restore(queued, "fail").ended(4)
     assert "['WORKERS'] (queues.running) failed: ConnectionError" in failing.stderr
     assert "a-password" not in failing.output
