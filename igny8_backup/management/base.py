@@ -23,7 +23,7 @@ from igny8_backup.common.humanize import indented, one_line, printable
 from igny8_backup.common.memory import return_large_memory, share_arenas
 from igny8_backup.errors import BackupError, UsageError
 from igny8_backup.formats import records
-from igny8_backup.management.output import Output
+from igny8_backup.management.output import Output, Unstyled
 from igny8_backup.management.progress import TextProgress
 from igny8_backup.operations.guards.genuine import Accept
 from igny8_backup.operations.guards.green_threads import refuse_eventlet
@@ -171,7 +171,7 @@ class BackupCommand(BaseCommand):
     @contextmanager
     def progress(self) -> Iterator[TextProgress]:
         """Show progress on standard error while the block runs. See :class:`TextProgress`."""
-        with TextProgress(self.stderr) as shown:
+        with TextProgress(Unstyled(self.stderr)) as shown:
             yield shown
 
     @contextmanager

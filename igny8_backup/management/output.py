@@ -13,6 +13,19 @@ _GONE = (errno.EPIPE, errno.EIO)
 """Errors of writing to a pipe whose reader, such as ``head``, has closed it, and to a closed terminal."""
 
 
+class Unstyled:
+    """Standard error without the colour that Django gives errors, for progress and notes."""
+
+    def __init__(self, stream: OutputWrapper) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def write(self, text: str) -> None:
+        self._stream.write(text, style_func=str)
+
+
 class Output(OutputWrapper):
     """A stream whose failure does not end the run: once it cannot be written, further output is discarded.
 

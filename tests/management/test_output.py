@@ -14,7 +14,7 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from igny8_backup.common.humanize import indented, one_line
-from igny8_backup.management.output import Output, labelled
+from igny8_backup.management.output import Output, Unstyled, labelled
 from igny8_backup.management.progress import TextProgress
 from tests.management.commands import Command, run_many
 from tests.management.conftest import BackedUp
@@ -159,6 +159,19 @@ def test_progress_beyond_the_estimate_raises_the_total() -> None:
     first, last = stream.getvalue().split(" MB/s")[:2]
     assert "1 of about 3 MB, 1 of about 2 files" in first
     assert "4 MB, 3 files" in last
+
+
+def test_progress_is_not_shown_in_the_colour_of_errors() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    stderr = OutputWrapper(terminal, ending="\n")
+    stderr.style_func = lambda text: f"RED {text}"
+    TextProgress(Unstyled(stderr)).note("Migrating")
+    stderr.write("Failed")
+    assert terminal.getvalue() == "Migrating\nRED Failed\n"
 
 
 def test_progress_of_one_file_is_in_the_singular() -> None:
