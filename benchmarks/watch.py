@@ -92,7 +92,9 @@ class StallMonitor:
         found: dict[str, int] = {}
         for pid in tree:
             with suppress(OSError):  # it has ended
-                size, name = memory_of(pid), _program(pid)
+                name, size = _program(pid), memory_of(pid)
+                if _program(pid) != name:
+                    continue  # it began meanwhile, so this was the memory of its parent, counted twice
                 found[name] = found.get(name, 0) + size
         if (memory := sum(found.values())) > self.memory:
             self.memory, self.memory_by = memory, found

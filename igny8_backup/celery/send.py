@@ -59,9 +59,11 @@ def send_task(
         if is_from_outside(error):
             raise
         problem = broker_problem(error)
+        missing = isinstance(error, ImportError)
+        hint = "Install that package with Celery" if missing else "Check that the broker runs"
         raise BackupError(
             f"{problem[0].upper()}{problem[1:]}.",
             unchanged="Nothing was queued.",
-            hint="Check that the broker runs, then try again.",
+            hint=f"{hint}, then try again.",
         ) from None
     return str(sent.id)

@@ -35,9 +35,9 @@ class Workers:
 
     ``broker`` is the URL of the broker without its password. ``unasked`` says why no Celery worker could be
     asked; it is empty if the workers were asked. ``doubt`` says why workers may be running that are not in
-    ``names``; it is empty if there is no such reason. ``unreachable`` is true if the broker is down: then its
-    workers get no new tasks. ``others`` are those of ``names`` that are not Celery workers: the function in
-    the setting ``WORKERS`` has reported them.
+    ``names``; it is empty if there is no such reason. ``unreachable`` is true if the broker cannot be asked:
+    if it is down, its workers get no new tasks. ``others`` are those of ``names`` that are not Celery
+    workers: the function in the setting ``WORKERS`` has reported them.
     """
 
     broker: str = ""
@@ -66,7 +66,9 @@ def ask_workers(apart_from: Collection[str] = ()) -> Workers:
         if app is None:
             return Workers(unasked=unasked)
         with app.connection_for_write() as connection:
-            broker = connection.as_uri() if connection.password else connection.as_uri().replace(":**@", "")
+            broker = connection.as_uri()
+            if not connection.password:  # then Celery shows one all the same
+                broker = broker.replace("://:**@", "://").replace(":**@", "@")
             if "fanout" not in connection.transport.implements.exchange_type:
                 unasked = f"the broker ({connection.transport_cls}) has no remote control"
                 doubt = f"Celery workers cannot be asked whether they are running: {unasked}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from igny8_backup.chunks.locations import PACK_BYTES
-from igny8_backup.chunks.runs import Index
+from igny8_backup.chunks.runs import Index, Runs
 from igny8_backup.errors import IntegrityError, damaged_backup
 from igny8_backup.streams import BLOCK, Blocks, Gap, Pieces
 from igny8_backup.streams.observe import verified
@@ -73,6 +73,7 @@ class _Reader:
         self._open_pack = open_pack
         self._limit = kept_bytes
         self._next = _next_of_same_pack(index)
+        self._piece_before: memoryview | bytes = b""
         self._kept: dict[int, bytes] = {}
         self._last: list[int] = []  # a heap of the numbers in ``_kept``, negative: the largest comes first
         self._size = 0
@@ -104,10 +105,14 @@ class _Reader:
             yield piece
 
     def _piece(self, run: int) -> memoryview | bytes:
-        piece = self._kept.pop(run, None)
+        if _repeats(self._index.runs, run):
+            return self._piece_before  # still valid: no pack has been decoded since
+        piece: memoryview | bytes | None = self._kept.pop(run, None)
         if piece is None:
-            return self._decode(run)
-        self._size -= len(piece)
+            piece = self._decode(run)
+        else:
+            self._size -= len(piece)
+        self._piece_before = piece if _repeats(self._index.runs, run + 1) else b""
         return piece
 
     def _decode(self, run: int) -> memoryview | bytes:
@@ -160,14 +165,26 @@ class _Reader:
         return self._buffer[:size]
 
 
+def _repeats(runs: Runs, run: int) -> bool:
+    """Return whether the range with the number ``run`` is the same as the one before."""
+    return (
+        0 < run < len(runs)
+        and runs.offsets[run] == runs.offsets[run - 1]
+        and runs.packs[run] == runs.packs[run - 1]
+        and runs.lengths[run] == runs.lengths[run - 1]
+    )
+
+
 def _next_of_same_pack(index: Index) -> array[int]:
     """Return, for each range in the index, the number of the next range of the same pack.
 
-    For the last range of a pack the number is ``_NONE``.
+    For the last range of a pack the number is ``_NONE``. Ranges that repeat the one before them are left out.
     """
     following = array("I", [_NONE]) * len(index.runs)
     seen = array("I", [_NONE]) * len(index.header.packs)
     for run in reversed(range(len(index.runs))):
+        if _repeats(index.runs, run):
+            continue
         pack = index.runs.packs[run]
         following[run] = seen[pack]
         seen[pack] = run

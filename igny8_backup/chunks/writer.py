@@ -37,10 +37,10 @@ class ArchiveWriter:
 
     ``key`` makes the digests of chunks. ``find`` says where storage has chunks. ``new_name`` returns the
     name of a new pack. ``store`` stores the contents of a new pack under its name. ``record`` is called with
-    the digest and the location of each chunk, in order. ``writers`` archives are written at the same time:
-    the memory for a window is divided among them, and so is the number of packs in a window. ``behind`` is
-    how many packs are stored at the same time, by threads, while the next pack is filled; with 0, ``store``
-    is called in the thread of the caller.
+    the digest and the location of each chunk, in order, but not for a chunk that repeats the one before.
+    ``writers`` archives are written at the same time: the memory for a window is divided among them, and so
+    is the number of packs in a window. ``behind`` is how many packs are stored at the same time, by threads,
+    while the next pack is filled; with 0, ``store`` is called in the thread of the caller.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ArchiveWriter:
         self._old_packs = _OLD_PACKS // writers
         self._runs = Runs()
         self._numbers: dict[str, int] = {}  # of packs in the index
-        self._last: tuple[bytes, Location] | None = None  # the digest and location of the last chunk
+        self._last: tuple[bytes, Location | None] = (b"", None)  # digest and location of the last chunk
         # For all packs in turn. A page is allocated when it is used.
         self._packs = deque(memoryview(mmap(-1, PACK_BYTES)) for _ in range(behind + 1))
         self._behind = Behind(behind) if behind else None
@@ -108,14 +108,14 @@ class ArchiveWriter:
         if may_refer:
             known = _within_limit(_of_same_length(self._find(digests), window), self._old_packs)
         for chunk, digest, location in zip(window, digests, known, strict=True):
-            repeated = None  # the zeros of a sparse file are one chunk, again and again
-            if may_refer and self._last and self._last[0] == digest:
-                repeated = self._last[1]
+            # The zeros of a sparse file are one chunk, again and again.
+            repeated = self._last[1] if may_refer and digest == self._last[0] else None
             found = location or repeated or self._add(chunk)
-            self._last = digest, found
             number = self._numbers.setdefault(found.pack, len(self._numbers))
             self._runs.append(number, found.offset, found.length)
-            self._record(digest, found)
+            if (digest, found) != self._last:
+                self._record(digest, found)
+            self._last = digest, found
 
     def _add(self, chunk: memoryview) -> Location:
         """Add a chunk to the pack that is being filled; return the location of the chunk in that pack."""

@@ -31,10 +31,12 @@ LINKS_UNSUPPORTED = UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 """Errors with which link(2) refuses a link that the file system cannot make: EPERM on FAT and exFAT."""
 
 
-def create_command(folder: Path) -> str:
-    """Return the shell command that creates ``folder`` for the user of the application, for messages."""
+def ownership_hint(folder: Path) -> str:
+    """Return a hint with the shell command that gives ``folder`` to the user of the application."""
     quoted = shlex.quote(str(folder))
-    return f"mkdir -p {quoted} && chown APPUSER {quoted}"
+    exists = os.path.lexists(folder)  # also false if this user may not look
+    command = f"chown -R APPUSER {quoted}" if exists else f"mkdir -p {quoted} && chown APPUSER {quoted}"
+    return f"Make the user of the application its owner: {command}."
 
 
 def cannot(error: OSError) -> bool:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from igny8_backup.common.filesystem import create_command, try_lock
+from igny8_backup.common.filesystem import ownership_hint, try_lock
 from igny8_backup.databases.session import DriverError, Session
 from igny8_backup.errors import FilesError, LockedError
 
@@ -120,7 +120,7 @@ def file_lock(of: Lockable, state_dir: Path, *, doing: str, now: datetime) -> It
     except OSError as error:
         hint = "Set IGNY8_BACKUP['STATE_DIR'] to a private folder on a persistent volume."
         if isinstance(error, PermissionError):
-            hint = f"Create it for the user of the application: {create_command(state_dir)}."
+            hint = ownership_hint(state_dir)
         raise FilesError(
             f"The state folder {state_dir} cannot be used: {error.strerror}.",
             unchanged="Nothing was changed.",

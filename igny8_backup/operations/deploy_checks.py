@@ -16,6 +16,7 @@ from django.db import Error, router
 from django.utils.module_loading import import_string
 
 from igny8_backup.celery.workers import scheduled_tasks
+from igny8_backup.common.outside import is_from_outside
 from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
 from igny8_backup.conf.sections.schedule import backups_yield
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
@@ -96,8 +97,11 @@ def unusable_workers(config: Config) -> list[Problem]:
             if callable(import_string(config.workers)):
                 return []
             why = "is not a function"
-        except ImportError as error:
-            why = f"cannot be imported: {error}"
+        except Exception as error:  # code of the project runs here
+            if is_from_outside(error):
+                raise
+            text = f": {error}" if isinstance(error, ImportError) else f" ({type(error).__name__})"
+            why = f"cannot be imported{text}"
         hint = (
             f"Correct {SETTING}['WORKERS']: a function without arguments that returns the names of workers."
         )

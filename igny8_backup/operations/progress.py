@@ -150,8 +150,6 @@ class RunObserver:
                 waiting_for(sink)
                 yield block
                 waiting_for(source)
-        with self._lock:
-            self._record(self._parties() or self._between)
 
     @contextmanager
     def _stream(self) -> Iterator[Callable[[str], None]]:
@@ -170,11 +168,18 @@ class RunObserver:
             if not self._streams:
                 self._between = self._waiting_for
             self._streams[stream] = ""
+        at_end = False
         try:
             yield waiting_for
+            at_end = True
         finally:
             with self._lock:
                 del self._streams[stream]
+                waits_for = self._parties() or self._between
+                if at_end:
+                    self._record(waits_for)
+                else:  # closed early, or failed: no note says that it moves again
+                    self._waiting_for = waits_for
 
     def _parties(self) -> str:
         """Return what all monitored streams wait for. The caller holds the lock, here and below."""

@@ -61,13 +61,23 @@ def test_unchanged_archive_stores_nothing() -> None:
     assert list(index.runs) == [(0, 0, len(archive))]
 
 
-def test_zeros_are_stored_once() -> None:
+def test_zeros_are_stored_and_decoded_once() -> None:
     """A sparse file can have gigabytes of them: a pack for each 8 MiB would be thousands of objects."""
     archive, packs = noise(1 << 20) + bytes(60 << 20) + noise(1 << 20, seed=2), Packs()
     index = packs.write(archive, "a")
-    assert packs.read(index) == archive
+    assert packs.read(index, kept_bytes=4 << 20) == archive
     assert sum(packs.sizes.values()) < 3 << 20
     assert packs.decoded == ["a-0001"]
+    assert max(map(len, packs_by_window(index).values())) == 1
+
+
+def test_zeros_of_an_earlier_archive_are_decoded_once() -> None:
+    packs = Packs()
+    packs.write(bytes(1 << 20), "a")
+    archive = noise(1 << 20) + bytes(20 << 20) + noise(1 << 20, seed=2) + bytes(20 << 20)
+    index = packs.write(archive, "b")
+    assert packs.read(index, kept_bytes=4 << 20) == archive
+    assert sorted(packs.decoded) == ["a-0001", "b-0001"]
 
 
 def test_empty_archive_has_no_packs() -> None:

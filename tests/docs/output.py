@@ -42,7 +42,7 @@ def skeleton(text: str) -> list[str]:
     for pattern, word in (
         (r"\d{8}T\d{6}Z(-[0-9a-f]{6})?", "ID"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
-        (r"(, )?\d+ (second|minute|hour)s?( and \d+ seconds?)?", " TIME"),
+        (r"(, )?\d+ (second|minute|hour)s?( (and )?\d+ (second|minute)s?)?", " TIME"),
         (r"[\d,.]+ ([kMGT]?B|bytes)", "SIZE"),
         (r"\d[\d.]*", "N"),
     ):

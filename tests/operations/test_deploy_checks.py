@@ -43,7 +43,7 @@ def test_folders_that_this_user_cannot_create_are_reported(context: BackupContex
     assert {number for number, _ in found} == {"igny8_backup.W008"}
     of_state, of_scratch, of_backups = (text for _, text in found)
     assert f"STATE_DIR ({state}) cannot be used: the user of this process may not write to /." in of_state
-    assert f"SCRATCH_DIR ({scratch}) cannot be used: /etc/passwd is not a folder." in of_scratch
+    assert f"SCRATCH_DIR ({scratch}) cannot be used: /etc/passwd is not a folder" in of_scratch
     assert "mkdir -p '/nowhere/my backups' && chown APPUSER '/nowhere/my backups'" in of_backups
 
 

@@ -69,6 +69,22 @@ def test_run_observer_stall_of_several_streams_names_those_that_have_not_ended()
         held.close()
 
 
+def test_run_observer_stall_after_a_stream_was_closed_early_does_not_name_it() -> None:
+    notes = AwaitableNotes()
+
+    def blocks() -> Blocks:
+        yield b"a block"
+
+    with RunObserver("database default", notes, stall_seconds=SOON) as observer:
+        observer.waiting_for("the server")
+        closed = observer.monitor(blocks(), source="the storage", sink="psql")
+        next(closed)
+        closed.close()
+        notes.noted.clear()
+        while "waiting for the server. The run goes on." not in notes.next():
+            pass  # on a busy machine there can be a note before the stream is closed
+
+
 def test_run_observer_long_stall_is_reported_less_and_less_often() -> None:
     notes, start = AwaitableNotes(), time.monotonic()
     with RunObserver("database default", notes, stall_seconds=SOON) as observer:

@@ -24,7 +24,7 @@ class Device:
         self.content = b""
         self._failures = failures
 
-    def write(self, offset: int, data: bytearray) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         assert offset == len(self.content)
         if self._failures and self._failures.pop():
             raise UnreachableError("It failed.")
@@ -37,7 +37,8 @@ class Device:
 )
 def test_stream_is_written_whole_whenever_the_device_fails(blocks: list[bytes], failures: list[bool]) -> None:
     device, failed = Device(list(failures)), False
-    written = write_in_pieces(iter_blocks(blocks), device.write, Retry(60, first_pause=0), size=SIZE)
+    retry = Retry(60, first_pause=0)
+    written = write_in_pieces(iter_blocks(blocks), device.write, retry, size=SIZE, with_crc=True)
     whole = b"".join(blocks)
     failed = device._failures != failures and any(failures[len(device._failures) :])
     assert device.content == whole

@@ -156,16 +156,18 @@ def _choose(history: History, backup_id: str, names: tuple[str, ...]) -> list[Co
             raise UsageError(what, unchanged=_UNCHANGED, hint=f"It contains: {listed}.")
     alarms = history.annotations.get(backup_id, Annotations()).spot_alarms()
     alarmed = {(item.kind, item.name) for item in alarms}
-    bad = [copy for copy in copies if copy.suspect or (copy.part.kind, copy.part.name) in alarmed]
+    doubtful = [copy for copy in copies if copy.suspect or (copy.part.kind, copy.part.name) in alarmed]
     # Whoever accepts a copy once more gives another reason.
-    chosen = [copy for copy in copies if copy.part.name in names and (copy in bad or copy.accepted)]
-    fine = sorted(set(names) - {copy.part.name for copy in chosen})
-    if fine or not (names or bad):
-        of = f" of {', '.join(map(repr, fine))}" if fine else ""
-        what = f"No copy{of} in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
+    chosen = [copy for copy in copies if copy.part.name in names and (copy in doubtful or copy.accepted)]
+    refused = sorted(set(names) - {copy.part.name for copy in chosen})
+    if refused or not (names or doubtful):
+        parts = f" of {', '.join(map(repr, refused))}" if refused else ""
+        what = (
+            f"No copy{parts} in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
+        )
         hint = "List the backups, and see which are suspect: python manage.py list_backups."
         raise UsageError(what, unchanged=_UNCHANGED, hint=hint)
-    return chosen if names else bad
+    return chosen if names else doubtful
 
 
 def _accepted(history: History, backup_id: str) -> tuple[AcceptedPart, ...]:

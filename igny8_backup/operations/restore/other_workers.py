@@ -34,8 +34,8 @@ def find_workers(config: Config) -> Workers:
 
     If some workers cannot be asked whether they are running, ``doubt`` of the result says why. The reasons
     are another task queue while ``WORKERS`` is not set, a function in ``WORKERS`` that fails, and a Celery
-    broker without remote control. If the broker of Celery is down, ``unreachable`` is set instead. Raises no
-    errors.
+    broker without remote control. If the broker of Celery cannot be asked, ``unreachable`` is set instead.
+    Raises no errors.
     """
     found = ask_workers(fleet_queues(config))
     if config.workers:

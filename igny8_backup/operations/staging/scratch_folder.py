@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from igny8_backup.common.filesystem import make_private
 from igny8_backup.errors import FilesError
 from igny8_backup.trees.fs.remove import remove_tree
 
@@ -14,6 +15,7 @@ from igny8_backup.trees.fs.remove import remove_tree
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """Create ``folder`` with mode 0700; remove it at the end of the ``with`` block. Raises ``FilesError``."""
     try:
+        make_private(folder.parent)
         folder.mkdir(0o700)
     except OSError as error:
         what = f"No scratch folder can be created in {folder.parent}: {error.strerror}."

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import IO
 
+from igny8_backup.common.filesystem import make_private
 from igny8_backup.errors import FilesError, IdentityError, IntegrityError, StorageError
 from igny8_backup.formats import keys, records
 from igny8_backup.formats.chunked import is_large_chunks, is_large_tar
@@ -223,6 +224,7 @@ def _check_index(tree: TreePart, packs: Collection[str], found: Iterator[Record]
 def _scratch_file(context: BackupContext) -> IO[bytes]:
     """Create an unnamed private file for the index of a tree, which is needed once for each pack."""
     try:
+        make_private(context.config.scratch_dir)
         return tempfile.TemporaryFile(dir=context.config.scratch_dir)
     except OSError as error:
         raise _no_scratch(context, error) from None

@@ -81,7 +81,7 @@ class SftpStore(GenericStore):
         self.retry.call(begin)
         file = _RemoteFile(self._server, self._server._remote_path(name))
         try:
-            written = write_in_pieces(blocks, partial(self._write, file), self.retry)
+            written = write_in_pieces(blocks, partial(self._write, file), self.retry, with_crc=True)
             file.close()
             self.retry.call(lambda: self._set_mode(name, writable=False))
             size = self.retry.call(lambda: self._size(name))
@@ -115,7 +115,7 @@ class SftpStore(GenericStore):
                 path = self._server._remote_path(name)
                 self._server.sftp.chmod(path, mode | stat.S_IWUSR if writable else mode)
 
-    def _write(self, file: _RemoteFile, offset: int, data: bytearray) -> None:
+    def _write(self, file: _RemoteFile, offset: int, data: memoryview) -> None:
         try:
             with self._translated_errors("write"):
                 file.write(offset, data)
@@ -164,20 +164,19 @@ class _RemoteFile:
         self._path = path
         self._file: Any = None
 
-    def write(self, offset: int, data: bytearray) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         """Write ``data`` at ``offset``, and return when the server has confirmed all of it."""
         if self._file is None:
             self._file = self._server.sftp.open(self._path, "r+b")
         if not data:
             return
-        view = memoryview(data)
         self._file.seek(offset)
         self._file.set_pipelined(True)
         for start in range(0, len(data) - 1, BLOCK):
-            self._file.write(bytes(view[start : min(start + BLOCK, len(data) - 1)]))
+            self._file.write(bytes(data[start : min(start + BLOCK, len(data) - 1)]))
         # A request that is not pipelined waits for the answers to all requests before it.
         self._file.set_pipelined(False)
-        self._file.write(bytes(view[-1:]))
+        self._file.write(bytes(data[-1:]))
 
     def close(self) -> None:
         file, self._file = self._file, None

@@ -44,7 +44,7 @@ class PartialFile:
         self._open, self.path = new_partial(final)
         self._status = os.fstat(self._open)
 
-    def write(self, offset: int, data: bytearray) -> bool:
+    def write(self, offset: int, data: memoryview) -> bool:
         """Write ``data`` at ``offset``, and return once it is on disk.
 
         The bytes before ``offset`` must have been written already. Returns False if the file has become

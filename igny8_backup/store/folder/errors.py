@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from igny8_backup.common.filesystem import create_command
+from igny8_backup.common.filesystem import ownership_hint
 from igny8_backup.errors import StorageError
 from igny8_backup.store.objects import UnreachableError
 from igny8_backup.store.transient import ERRNOS
@@ -30,9 +30,7 @@ def translated_errors(root: Path, action: str) -> Iterator[None]:
             hint = "Free space there, or delete backups that are no longer needed."
         elif isinstance(error, PermissionError):
             what = f"The user of this process may not {action} {error.filename or root}."
-            hint = f"Make the user of the application its owner: chown -R APPUSER {root}."
-            if not root.exists():
-                hint = f"Create it for the user of the application: {create_command(root)}."
+            hint = ownership_hint(root)
         else:
             kind = UnreachableError if error.errno in ERRNOS else StorageError
             what = f"Cannot {action} {error.filename or root}: {error.strerror}."

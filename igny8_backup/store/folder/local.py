@@ -78,7 +78,7 @@ class LocalStore(Store):
         with translated_errors(self.root, "write"):
             return PartialFile(final)
 
-    def _write(self, file: PartialFile, offset: int, data: bytearray) -> None:
+    def _write(self, file: PartialFile, offset: int, data: memoryview) -> None:
         with translated_errors(self.root, "write"):
             if not file.write(offset, data):
                 what = f"{file.path} has lost bytes that were on disk already."
@@ -97,7 +97,7 @@ class LocalStore(Store):
         final = self._path(name)
         file = self._new_file(final)
         try:
-            self._write(file, 0, bytearray(data))
+            self._write(file, 0, memoryview(data))
             with translated_errors(self.root, "write"):
                 file.path.replace(final)
                 sync_folder(final.parent)
