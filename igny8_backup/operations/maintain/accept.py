@@ -45,15 +45,14 @@ def accept(context: BackupContext, backup_id: str, reason: str, names: tuple[str
     Without ``names``, all suspect copies and all copies with an alarm of ``spot_check`` are accepted. An
     accepted copy is no longer suspect, its alarms end, and later copies are compared with it. Takes the lock,
     so that the backup cannot be pruned at the same time. Raises ``UsageError`` for an unknown id, for a name
-    that the backup does not contain or whose copy there is nothing to accept about, or for an empty or
-    unprintable reason.
+    that the backup does not contain, if there is nothing to accept, or for an empty or unprintable reason.
     """
     require_reason(reason, "An acceptance")
     note_unsigned(context, ACCEPTANCE, "The acceptance")
     with context.locked("accepting a backup"):
         context.catalog.get(backup_id)
         history = read_history(context)
-        chosen = _choose(history, backup_id, names)
+        chosen = _choose(context, history, backup_id, names)
         now = context.clock()
         parts = {(item.kind, item.name): item for item in _accepted(history, backup_id)}
         for copy in chosen:
@@ -147,7 +146,9 @@ def accept_loss(context: BackupContext, backup_id: str) -> None:
             context.store.put_small(keys.run_key(backup_id), records.to_json(removed))
 
 
-def _choose(history: History, backup_id: str, names: tuple[str, ...]) -> list[CopyStanding]:
+def _choose(
+    context: BackupContext, history: History, backup_id: str, names: tuple[str, ...]
+) -> list[CopyStanding]:
     copies = history.standings.of_backup(backup_id)
     for name in names:
         if name not in [copy.part.name for copy in copies]:
@@ -157,17 +158,19 @@ def _choose(history: History, backup_id: str, names: tuple[str, ...]) -> list[Co
     alarms = history.annotations.get(backup_id, Annotations()).spot_alarms()
     alarmed = {(item.kind, item.name) for item in alarms}
     doubtful = [copy for copy in copies if copy.suspect or (copy.part.kind, copy.part.name) in alarmed]
-    # Whoever accepts a copy once more gives another reason.
-    chosen = [copy for copy in copies if copy.part.name in names and (copy in doubtful or copy.accepted)]
-    refused = sorted(set(names) - {copy.part.name for copy in chosen})
-    if refused or not (names or doubtful):
-        parts = f" of {', '.join(map(repr, refused))}" if refused else ""
-        what = (
-            f"No copy{parts} in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
-        )
+    chosen = [copy for copy in copies if copy.part.name in names] if names else doubtful
+    if not chosen:
+        what = f"No copy in backup {backup_id} is suspect or has an alarm, so there is nothing to accept."
         hint = "List the backups, and see which are suspect: python manage.py list_backups."
         raise UsageError(what, unchanged=_UNCHANGED, hint=hint)
-    return chosen if names else doubtful
+    for copy in chosen:
+        if copy not in doubtful and not copy.accepted:
+            # Perhaps the id is wrong, and another copy is the suspect one.
+            context.progress.note(
+                f"The copy of {copy.part.name!r} in backup {backup_id} was not suspect and had no alarm. To"
+                " see which copies are: python manage.py list_backups."
+            )
+    return chosen
 
 
 def _accepted(history: History, backup_id: str) -> tuple[AcceptedPart, ...]:
