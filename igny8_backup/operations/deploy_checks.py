@@ -5,24 +5,21 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
 from django.db import Error, router
-from django.utils.module_loading import import_string
 
 from igny8_backup.celery.workers import scheduled_tasks
-from igny8_backup.common.outside import is_from_outside
-from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem, project_dir
+from igny8_backup.conf import SETTING, Config, ConfigurationError, Problem
 from igny8_backup.conf.sections.schedule import backups_yield
 from igny8_backup.databases.registry import is_sqlite, make_engine, vendor_of
 from igny8_backup.errors import BackupError, RefusedError, ToolError
 from igny8_backup.operations.guards import (
     folders,
+    legacy_dumps,
     object_lock,
     public_storage,
     signing_checks,
@@ -31,7 +28,7 @@ from igny8_backup.operations.guards import (
 from igny8_backup.operations.guards.preconditions import make_problem
 from igny8_backup.operations.history.expected_hosts import undeclared_note
 from igny8_backup.operations.installation import changed_defaults
-from igny8_backup.operations.restore.other_workers import other_queues
+from igny8_backup.operations.restore import other_workers
 from igny8_backup.streams.side_by_side import streams_at_once
 
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -42,19 +39,6 @@ _CREDENTIAL_APPS = {
     "rest_framework.authtoken",
     "rest_framework_simplejwt.token_blacklist",
 }
-_DUMP_SUFFIXES = {".sql", ".dump", ".sqlite3"}
-_DUMP_HEADS = (
-    b"PGDMP",
-    b"SQLite format 3\0",
-    b"--\n-- PostgreSQL database",
-    b"-- MySQL dump",
-    b"-- MariaDB dump",
-    b"/*M!999999\\- enable the sandbox",
-    b"/*!999999\\- enable the sandbox",
-)
-_SKIPPED_FOLDERS = {".git", ".igny8_backup", "node_modules", "site-packages", ".venv", "venv"}
-MAX_FILES = 100_000
-"""The largest number of files in the project folder that are searched for dumps."""
 
 
 def find_problems(config: Config) -> list[Problem]:
@@ -63,12 +47,12 @@ def find_problems(config: Config) -> list[Problem]:
         *missing_trees(config),
         *folders.problems(config),
         *storage_answers.problems(config),
-        *unusable_workers(config),
+        *other_workers.problems(config),
         *unset_host(config),
         *undeclared_host(config),
         *absent_schedule(),
         *readable_secrets(config),
-        *legacy_dumps(config),
+        *legacy_dumps.problems(config),
         *unfit_databases(config),
         *new_defaults(config),
         *public_storage.problems(config),
@@ -88,31 +72,6 @@ def missing_trees(config: Config) -> list[Problem]:
         for name, path in {**config.sites, **config.logs}.items()
         if not path.is_dir()
     ]
-
-
-def unusable_workers(config: Config) -> list[Problem]:
-    """Return W014 if a restore could not ask all workers of the project whether they are running."""
-    if config.workers:
-        try:
-            if callable(import_string(config.workers)):
-                return []
-            why = "is not a function"
-        except Exception as error:  # code of the project runs here
-            if is_from_outside(error):
-                raise
-            text = f": {error}" if isinstance(error, ImportError) else f" ({type(error).__name__})"
-            why = f"cannot be imported{text}"
-        hint = (
-            f"Correct {SETTING}['WORKERS']: a function without arguments that returns the names of workers."
-        )
-        return [make_problem("W014", f"{SETTING}['WORKERS'] ({config.workers}) {why}.", hint)]
-    if queues := other_queues():
-        message = (
-            f"restore_all cannot ask the workers of {', '.join(queues)} whether they are running, and refuses"
-            " to replace data unless you stop them and say --ignore-workers."
-        )
-        return [make_problem("W014", message, f"Name a function in {SETTING}['WORKERS'] that lists them.")]
-    return []
 
 
 def unset_host(config: Config, marks: tuple[Path, ...] = CONTAINER_MARKS) -> list[Problem]:
@@ -210,22 +169,6 @@ def readable_secrets(config: Config) -> list[Problem]:
     ]
 
 
-def legacy_dumps(config: Config, folder: Path | None = None) -> list[Problem]:
-    """Return W006 for each database dump in the project folder, except databases in use and ``STATE_DIR``."""
-    root = folder or project_dir()
-    used = {str(database.get("NAME", "")) for database in settings.DATABASES.values()}
-    found = sorted(str(path) for path in _dumps(root, config.state_dir) if str(path) not in used)
-    return [
-        make_problem(
-            "W006",
-            f"A database dump lies in the project: {path}.",
-            "Move it out of the project. If it was committed, remove it from the repository:"
-            f" `{_git_rm(path)}`.",
-        )
-        for path in found
-    ]
-
-
 def unfit_databases(config: Config) -> list[Problem]:
     """Return E041 to E043 for each database whose backup would fail, W007 if it cannot be checked.
 
@@ -256,32 +199,3 @@ def new_defaults(config: Config) -> list[Problem]:
 def _error_problem(number: str, message: str, error: BackupError) -> Problem:
     what, _, hint = error.parts
     return make_problem(number, f"{message} {what}", hint or "Fix this problem, then run the check again.")
-
-
-def _dumps(root: Path, state: Path) -> Iterator[Path]:
-    searched, state = 0, state.resolve()
-    for folder, names, files in os.walk(root):
-        skipped = _SKIPPED_FOLDERS | ({state.name} if Path(folder).resolve() == state.parent else set())
-        names[:] = sorted(set(names) - skipped)
-        for name in files:
-            searched += 1
-            if searched > MAX_FILES:
-                return
-            path = Path(folder, name)
-            if path.suffix.lower() in _DUMP_SUFFIXES and _is_dump(path):
-                yield path
-
-
-def _is_dump(path: Path) -> bool:
-    try:
-        if not path.is_file():  # opening a FIFO would wait for a writer
-            return False
-        with path.open("rb") as file:
-            return file.read(64).startswith(_DUMP_HEADS)
-    except OSError:
-        return False
-
-
-def _git_rm(path: str) -> str:
-    """Return the command that removes ``path`` from its repository. The command works in any folder."""
-    return shlex.join(["git", "-C", os.path.dirname(path), "rm", "--cached", "--", os.path.basename(path)])

@@ -15,7 +15,8 @@ from django.conf import settings as django_settings
 from igny8_backup.conf import Problem
 from igny8_backup.operations import deploy_checks
 from igny8_backup.operations.context import BackupContext
-from igny8_backup.operations.guards import folders
+from igny8_backup.operations.guards import folders, legacy_dumps
+from igny8_backup.operations.restore import other_workers
 from igny8_backup.schedules import beat_schedule
 from tests.trees.tools import in_child
 
@@ -56,17 +57,17 @@ def test_folders_that_this_user_cannot_create_are_reported(context: BackupContex
     ],
 )
 def test_workers_that_names_no_function_is_reported(context: BackupContext, path: str, why: str) -> None:
-    (problem,) = deploy_checks.unusable_workers(replace(context.config, workers=path))
+    (problem,) = other_workers.problems(replace(context.config, workers=path))
     assert problem.id.endswith("W014") and f"['WORKERS'] ({path}) {why}" in problem.message
-    assert deploy_checks.unusable_workers(replace(context.config, workers="os.listdir")) == []
+    assert other_workers.problems(replace(context.config, workers="os.listdir")) == []
 
 
 def test_other_queue_without_workers_is_reported(
     context: BackupContext, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    assert deploy_checks.unusable_workers(context.config) == []
+    assert other_workers.problems(context.config) == []
     monkeypatch.setattr(django_settings, "INSTALLED_APPS", ["django_rq"])
-    (problem,) = deploy_checks.unusable_workers(context.config)
+    (problem,) = other_workers.problems(context.config)
     assert problem.id.endswith("W014") and "the workers of RQ" in problem.message
 
 
@@ -154,7 +155,7 @@ def test_legacy_dumps_finds_dumps_by_name_and_content(
     path = root / "app" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(head)
-    found = deploy_checks.legacy_dumps(context.config, root)
+    found = legacy_dumps.problems(context.config, root)
     assert ids(found) == ["W006"] * expected
     if expected:
         git(root, "init", "--quiet")
@@ -172,7 +173,7 @@ def test_legacy_dumps_unreadable_files_are_ignored(context: BackupContext, tmp_p
     os.mkfifo(tmp_path / "a.sql")
     (tmp_path / "b.sql").symlink_to("nowhere")
     (tmp_path / "c.sql").mkdir()
-    assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
+    assert legacy_dumps.problems(context.config, tmp_path) == []
 
 
 def test_legacy_dumps_state_of_this_package_is_ignored(context: BackupContext, tmp_path: Path) -> None:
@@ -180,11 +181,11 @@ def test_legacy_dumps_state_of_this_package_is_ignored(context: BackupContext, t
     documents.mkdir(parents=True, exist_ok=True)
     (documents / "read.sqlite3").write_bytes(b"SQLite format 3\0")
     assert context.config.state_dir.is_relative_to(tmp_path)
-    assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
+    assert legacy_dumps.problems(context.config, tmp_path) == []
     other = tmp_path / "app" / context.config.state_dir.name / "a.sqlite3"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"SQLite format 3\0")
-    assert ids(deploy_checks.legacy_dumps(context.config, tmp_path)) == ["W006"]
+    assert ids(legacy_dumps.problems(context.config, tmp_path)) == ["W006"]
 
 
 def test_legacy_dumps_database_in_use_is_ignored(
@@ -192,10 +193,10 @@ def test_legacy_dumps_database_in_use_is_ignored(
 ) -> None:
     path = tmp_path / "db.sqlite3"
     path.write_bytes(b"SQLite format 3\0")
-    assert len(deploy_checks.legacy_dumps(context.config, tmp_path)) == 1
+    assert len(legacy_dumps.problems(context.config, tmp_path)) == 1
     before = settings.DATABASES["default"]["NAME"]
     settings.DATABASES["default"]["NAME"] = path
     try:
-        assert deploy_checks.legacy_dumps(context.config, tmp_path) == []
+        assert legacy_dumps.problems(context.config, tmp_path) == []
     finally:
         settings.DATABASES["default"]["NAME"] = before

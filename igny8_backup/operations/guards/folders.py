@@ -22,15 +22,15 @@ def problems(config: Config) -> list[Problem]:
     return [
         make_problem(
             "W008",
-            f"{name} ({folder}) cannot be used: {obstacle}.",
+            f"{name} ({folder}) cannot be used: {why}.",
             f"{ownership_hint(folder)} If backups run as another user than this check, silence it.",
         )
         for name, folder in folders.items()
-        if (obstacle := _obstacle(folder))
+        if (why := _why_unusable(folder))
     ]
 
 
-def _obstacle(folder: Path) -> str:
+def _why_unusable(folder: Path) -> str:
     """Return why this user can neither write ``folder`` nor create it; empty if nothing is in the way."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not os.path.isdir(existing):

@@ -9,7 +9,8 @@ from django.utils.module_loading import import_string
 
 from igny8_backup.celery.workers import Workers, ask_workers
 from igny8_backup.common.outside import is_from_outside
-from igny8_backup.conf import SETTING, Config
+from igny8_backup.conf import SETTING, Config, Problem
+from igny8_backup.operations.guards.preconditions import make_problem
 
 _QUEUES = {
     "django_rq": "RQ",
@@ -71,3 +72,28 @@ def other_queues() -> list[str]:
         if path and not path.endswith(_AT_ONCE):
             names.add(f"TASKS ({path})")
     return sorted(names)
+
+
+def problems(config: Config) -> list[Problem]:
+    """Return W014 if a restore could not ask all workers of the project whether they are running."""
+    if config.workers:
+        try:
+            if callable(import_string(config.workers)):
+                return []
+            why = "is not a function"
+        except Exception as error:  # code of the project runs here
+            if is_from_outside(error):
+                raise
+            text = f": {error}" if isinstance(error, ImportError) else f" ({type(error).__name__})"
+            why = f"cannot be imported{text}"
+        hint = (
+            f"Correct {SETTING}['WORKERS']: a function without arguments that returns the names of workers."
+        )
+        return [make_problem("W014", f"{SETTING}['WORKERS'] ({config.workers}) {why}.", hint)]
+    if queues := other_queues():
+        message = (
+            f"restore_all cannot ask the workers of {', '.join(queues)} whether they are running, and refuses"
+            " to replace data unless you stop them and say --ignore-workers."
+        )
+        return [make_problem("W014", message, f"Name a function in {SETTING}['WORKERS'] that lists them.")]
+    return []
